@@ -1,0 +1,62 @@
+"""Evaluation of a model on a split, at the resolution of its masks."""
+
+import keras
+import numpy as np
+
+from gff_keras.data import LabelSet, evaluation_dataset, num_examples
+from gff_keras.evaluation.metrics import SegmentationMetrics
+
+
+def evaluate(predictor, data, split="val", verbose=True):
+    """Compare predictions with the masks of a split.
+
+    Args:
+        predictor: `Predictor`.
+        data: folder of records.
+        split: name of the split.
+        verbose: show a progress bar with the running mean IoU.
+
+    Returns:
+        Dictionary that JSON can hold: `mean_iou`, `pixel_accuracy`, `mean_accuracy`, `iou` (class name
+        -> value, None for a class that never occurs), `images`, `confusion` (rows truth).
+
+    Raises:
+        ValueError: the records have other classes than the model.
+    """
+    labels = LabelSet.from_records(data)
+    classes = predictor.model.num_classes
+    if labels.num_classes != classes:
+        raise ValueError(
+            f"{data} has {labels.num_classes} classes, but the model predicts {classes}; "
+            "evaluate it on the data set it was trained for."
+        )
+    metrics = SegmentationMetrics(classes)
+    count = num_examples(data, split)
+    bar = keras.utils.Progbar(count, stateful_metrics=["mean_iou"], verbose=int(verbose))
+    for i, (image, label) in enumerate(evaluation_dataset(data, split), start=1):
+        metrics.update_state(label, predictor.classes(image.numpy()[0])[None])
+        bar.update(i, [("mean_iou", float(metrics.result()["mean_iou"]))])
+    return summarize(metrics, labels.classes) | {"images": count, "split": split}
+
+
+def summarize(metrics, names):
+    """Turn `SegmentationMetrics` into a dictionary of numbers, class names and lists."""
+    result = metrics.result()
+    iou = np.asarray(result.pop("iou"))
+    return {
+        **{name: float(value) for name, value in result.items()},
+        "iou": {n: None if np.isnan(v) else float(v) for n, v in zip(names, iou, strict=True)},
+        "confusion": metrics.confusion_matrix().tolist(),
+    }
+
+
+def table(results):
+    """Format the results of `evaluate` as lines of text, classes first."""
+    width = max(map(len, results["iou"])) + 2
+    lines = [f"{'class':{width}}   IoU"]
+    for name, value in results["iou"].items():
+        lines.append(f"{name:{width}}{'absent' if value is None else f'{100 * value:6.2f}'}")
+    lines.append("")
+    for key in ("mean_iou", "pixel_accuracy", "mean_accuracy"):
+        lines.append(f"{key:{width}}{100 * results[key]:6.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,79 @@
+"""Predictions and gate maps of image files, written as pictures."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.visualization import gate_sheet, overlay_figure, save_palette_png
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def predict_images(images, model, out, image_size=None):
+    """Write `NAME_mask.png` (palette PNG) and `NAME_overlay.png` (with a legend) for every image.
+
+    Args:
+        images: image file or folder; folders are searched recursively and mirrored in `out`.
+        model: .keras file.
+        out: folder to write.
+        image_size: (height, width) at which the network sees the images.
+
+    Raises:
+        FileNotFoundError, ValueError: no image, an unreadable image, an unreadable model.
+    """
+    predictor, labels = load_predictor(model, image_size)
+    for image, target in _read_all(images, out):
+        classes = predictor.classes(image)
+        save_palette_png(f"{target}_mask.png", classes, labels.palette)
+        overlay_figure(image, classes, labels).save(f"{target}_overlay.png")
+    print(f"written to {out}")
+
+
+def draw_gates(images, model, out, image_size=None):
+    """Write `NAME_gates.png` for every image: image, prediction and the gate map of every level."""
+    predictor, labels = load_predictor(model, image_size)
+    for image, target in _read_all(images, out):
+        sheet = gate_sheet(image, predictor.gates(image), predictor.classes(image), labels)
+        sheet.save(f"{target}_gates.png")
+    print(f"written to {out}")
+
+
+def read_image(path):
+    """Read an image file as RGB, upright: (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the file is not a readable image; names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{path} is not a readable image: {reason}; give a JPEG or PNG.") from error
+
+
+def _read_all(images, out):
+    """Yield every image with the path, less suffix, that its results get; show a progress bar."""
+    images, out = Path(images), Path(out)
+    paths = _image_paths(images)
+    bar = keras.utils.Progbar(len(paths), unit_name="image", verbose=int(len(paths) > 1))
+    for path in paths:
+        image = read_image(path)
+        target = out / (path.relative_to(images) if images.is_dir() else Path(path.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield image, target.with_suffix("")
+        bar.add(1)
+
+
+def _image_paths(images):
+    if images.is_file():
+        return [images]
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images} does not exist; give an image or a folder of images.")
+    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"{images} holds no image ({', '.join(SUFFIXES)}).")
+    return paths

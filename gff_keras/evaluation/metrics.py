@@ -1,0 +1,84 @@
+"""Segmentation metrics from one integer confusion matrix."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from gff_keras.data.labels import IGNORE_LABEL
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class SegmentationMetrics(keras.metrics.Metric):
+    """Mean IoU, pixel accuracy, mean accuracy and per-class IoU.
+
+    Pixels are counted in integers (64 bits on TensorFlow), so the result is exact for any number of
+    pixels. Classes absent from both truth and prediction are NaN in `iou` and left out of the means.
+
+    Call with labels (B, H, W) or (B, H, W, 1) and either logits (B, H, W, num_classes) or predicted
+    classes (B, H, W) of an integer dtype.
+
+    Args:
+        num_classes: number of classes.
+        ignore_label: label of pixels that do not count.
+    """
+
+    def __init__(
+        self, num_classes, ignore_label=IGNORE_LABEL, name="segmentation_metrics", **kwargs
+    ):
+        super().__init__(name=name, **kwargs)
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self.confusion = self.add_variable(
+            (num_classes, num_classes),
+            initializer="zeros",
+            dtype="int64" if keras.backend.backend() == "tensorflow" else "int32",
+            name="confusion",
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError("SegmentationMetrics counts pixels; sample_weight is not supported.")
+        n = self.num_classes
+        truth = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        y_pred = ops.convert_to_tensor(y_pred)
+        if keras.backend.is_float_dtype(y_pred.dtype):
+            y_pred = ops.argmax(y_pred, axis=-1)
+        prediction = ops.reshape(ops.cast(y_pred, "int32"), (-1,))
+        valid = ops.not_equal(truth, self.ignore_label)
+        cell = ops.where(valid, truth * n + prediction, n * n)  # ignored pixels go to one cell beyond
+        counts = ops.bincount(cell, minlength=n * n + 1)[: n * n]
+        counts = ops.cast(ops.reshape(counts, (n, n)), self.confusion.dtype)
+        self.confusion.assign_add(counts)
+
+    def result(self):
+        """Return a dict: `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `iou` (num_classes,)."""
+        confusion = ops.cast(self.confusion, "float64" if _has_float64() else "float32")
+        right = ops.diagonal(confusion)
+        truth = ops.sum(confusion, axis=1)
+        union = truth + ops.sum(confusion, axis=0) - right
+        return {
+            "mean_iou": _mean_of_present(right, union),
+            "pixel_accuracy": ops.sum(right) / ops.maximum(ops.sum(truth), 1),
+            "mean_accuracy": _mean_of_present(right, truth),
+            "iou": ops.where(union > 0, right / ops.maximum(union, 1), float("nan")),
+        }
+
+    def confusion_matrix(self):
+        """Return the counts as a NumPy array (num_classes, num_classes): rows truth, columns prediction."""
+        return np.asarray(ops.convert_to_numpy(self.confusion))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "ignore_label": self.ignore_label,
+        }
+
+
+def _has_float64():
+    return keras.backend.backend() == "tensorflow"
+
+
+def _mean_of_present(part, whole):
+    present = ops.cast(whole > 0, part.dtype)
+    return ops.sum(part / ops.maximum(whole, 1)) / ops.maximum(ops.sum(present), 1)

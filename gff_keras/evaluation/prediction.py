@@ -1,0 +1,97 @@
+"""Predictions at the resolution of the image, and what lies beside a saved model."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from gff_keras.data import LabelSet
+from gff_keras.layers import resize_bilinear
+from gff_keras.models import GFFNet
+from gff_keras.visualization import default_palette
+
+
+class Predictor:
+    """Whole-image prediction, one image at a time.
+
+    Args:
+        model: `GFFNet`.
+        image_size: (height, width) at which the network sees an image; its own size if None. Results
+            have the size of the image in any case.
+    """
+
+    def __init__(self, model, image_size=None):
+        self.model = model
+        self.image_size = image_size
+        self._segmenter = model.segmenter()
+
+    def logits(self, image):
+        """Return float32 logits (H, W, classes) of an RGB image (H, W, 3), 0..255."""
+        logits = self._segmenter.predict_on_batch(self._network_input(image))
+        return ops.convert_to_numpy(resize_bilinear(ops.array(logits), image.shape[:2]))[0]
+
+    def classes(self, image):
+        """Return the most likely class of every pixel, (H, W) uint8."""
+        return self.logits(image).argmax(-1).astype("uint8")
+
+    def gates(self, image):
+        """Return the gate maps, arrays (h_l, w_l) in [0, 1], finest level first."""
+        gates = self.model.gates(self._network_input(image))
+        return [ops.convert_to_numpy(ops.cast(gate, "float32"))[0, :, :, 0] for gate in gates]
+
+    def _network_input(self, image):
+        x = np.asarray(image, "float32")[None]
+        if self.image_size is not None:
+            x = ops.image.resize(x, self.image_size, interpolation="bilinear", antialias=True)
+        return ops.convert_to_numpy(x)
+
+
+def load_model(path):
+    """Load a saved `GFFNet`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no Keras model, or another one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Model file {path} does not exist; give a .keras file.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as a .keras model: {reason}") from error
+    if not isinstance(model, GFFNet):
+        raise ValueError(f"{path} holds a {type(model).__name__}, not a GFFNet.")
+    return model
+
+
+def load_predictor(path, image_size=None):
+    """Load a model with what its run folder says about it.
+
+    Args:
+        path: .keras file; `recipe.json` and `labels.json` beside it are read where present.
+        image_size: overrides the size that the recipe trained at.
+
+    Returns:
+        `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the folder has
+        none.
+    """
+    model = load_model(path)
+    folder = Path(path).parent
+    if image_size is None and (folder / "recipe.json").is_file():
+        image_size = json.loads((folder / "recipe.json").read_text()).get("image_size")
+    labels_file = folder / "labels.json"
+    if labels_file.is_file():
+        labels = LabelSet.load(labels_file)
+    else:
+        names = tuple(f"class {i}" for i in range(model.num_classes))
+        labels = LabelSet("unnamed", names, default_palette(model.num_classes))
+    if labels.num_classes != model.num_classes:
+        raise ValueError(
+            f"{labels_file} names {labels.num_classes} classes, but {path} predicts "
+            f"{model.num_classes}; put the model back beside the labels it was trained with."
+        )
+    return Predictor(model, tuple(image_size) if image_size else None), labels

@@ -1,0 +1,23 @@
+"""The paper's modules as Keras layers. Feature lists run from the finest level to the coarsest."""
+
+from gff_keras.layers.convolution import BatchNormalization, Conv2D, ConvBNReLU, MaxPooling2D
+from gff_keras.layers.dense_feature_pyramid import DenseFeaturePyramid
+from gff_keras.layers.gated_fully_fusion import GatedFullyFusion
+from gff_keras.layers.multi_level_conv import MultiLevelConv
+from gff_keras.layers.normalization import ImageNormalization
+from gff_keras.layers.pyramid_pooling import PyramidPooling
+from gff_keras.layers.resizing import ResizeLike, resize_bilinear
+
+__all__ = [
+    "BatchNormalization",
+    "Conv2D",
+    "ConvBNReLU",
+    "DenseFeaturePyramid",
+    "GatedFullyFusion",
+    "ImageNormalization",
+    "MaxPooling2D",
+    "MultiLevelConv",
+    "PyramidPooling",
+    "ResizeLike",
+    "resize_bilinear",
+]

@@ -1,0 +1,167 @@
+"""Convolution, batch normalisation and ReLU with PyTorch's conventions.
+
+The paper's network was written in PyTorch: padding is the same on both sides (TensorFlow's "same" pads a
+strided convolution on one side only and shifts every feature map against the image), and batch
+normalisation uses momentum 0.1 and epsilon 1e-5 (Keras counts momentum the other way round: 0.9).
+"""
+
+import functools
+
+import keras
+from keras import ops
+
+# torch.nn.Conv2d's default: uniform with variance 1 / (3 fan_in).
+TORCH_INITIALIZER = {
+    "class_name": "VarianceScaling",
+    "config": {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"},
+}
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class Conv2D(keras.layers.Conv2D):
+    """2-D convolution, padded by `dilation * (kernel_size - 1) / 2` on every side.
+
+    Output size is `ceil(input / stride)`. Takes the arguments of `keras.layers.Conv2D`; `padding` must
+    be "same" (the default here), kernel sizes odd.
+    """
+
+    def __init__(self, filters, kernel_size, *, padding="same", kernel_initializer=None, **kwargs):
+        if padding != "same":
+            raise ValueError(f"padding={padding!r} is not supported; use 'same'.")
+        kernel_initializer = kernel_initializer or keras.initializers.get(TORCH_INITIALIZER)
+        super().__init__(
+            filters, kernel_size, padding=padding, kernel_initializer=kernel_initializer, **kwargs
+        )
+        if any(k % 2 == 0 for k in self.kernel_size):
+            raise ValueError(f"kernel_size={kernel_size} is even; symmetric padding needs odd sizes.")
+
+    def convolution_op(self, inputs, kernel):
+        return conv2d(inputs, kernel, self.strides[0], self.dilation_rate[0])
+
+
+def conv2d(x, kernel, stride=1, dilation=1):
+    """Convolve (B, H, W, C) with (k, k, C, F), zero padding of the same width on every side."""
+    if dilation > 1 and stride == 1 and keras.backend.backend() == "tensorflow":
+        return _dilated_conv2d(x, kernel, dilation)
+    if stride == 1:
+        return ops.conv(x, kernel, padding="same", dilation_rate=dilation)
+    pad = [dilation * (k - 1) // 2 for k in kernel.shape[:2]]
+    if any(pad):
+        x = ops.pad(x, [[0, 0], [pad[0], pad[0]], [pad[1], pad[1]], [0, 0]])
+    return ops.conv(x, kernel, strides=stride, padding="valid", dilation_rate=dilation)
+
+
+def _dilated_conv2d(x, kernel, dilation):
+    """A dilated convolution as one TensorFlow op.
+
+    keras.ops.conv would emit SpaceToBatchND, Conv2D and BatchToSpaceND: the same numbers, three
+    passes over memory, and three operators in a TFLite file.
+    """
+    import tensorflow as tf
+
+    kernel = tf.convert_to_tensor(kernel)
+
+    def forward(x, kernel):
+        return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=dilation)
+
+    if _has_dilated_gradient(x.dtype):
+        return forward(x, kernel)
+
+    @tf.custom_gradient
+    def forward_with_portable_gradient(x, kernel):
+        def gradient(upstream):
+            with tf.GradientTape() as tape:
+                tape.watch((x, kernel))
+                y = tf.nn.convolution(x, kernel, padding="SAME", dilations=dilation)
+            return tape.gradient(y, (x, kernel), upstream)
+
+        return forward(x, kernel), gradient
+
+    return forward_with_portable_gradient(x, kernel)
+
+
+@functools.cache
+def _has_dilated_gradient(dtype):
+    """Whether this machine has a kernel for the gradient of a dilated convolution.
+
+    GPUs have it; CPUs only through oneDNN, and there not in float16.
+    """
+    import tensorflow as tf
+
+    with tf.init_scope():
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=[1, 5, 5, 1],
+                filter=tf.zeros((3, 3, 1, 1), dtype),
+                out_backprop=tf.zeros((1, 5, 5, 1), dtype),
+                strides=[1, 1, 1, 1],
+                padding="SAME",
+                dilations=[1, 2, 2, 1],
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation with PyTorch's constants, synchronised over replicas on TensorFlow."""
+
+    def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
+        # Not part of the config: only the TensorFlow backend knows synchronised statistics.
+        kwargs["synchronized"] = keras.backend.backend() == "tensorflow"
+        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["synchronized"]
+        return config
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class MaxPooling2D(keras.layers.Layer):
+    """3x3 max pooling with stride 2, padded by one on every side, of non-negative maps.
+
+    After a ReLU a zero border equals the minus infinity that PyTorch pads with.
+    (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), C).
+    """
+
+    def call(self, x):
+        x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        return ops.max_pool(x, 3, strides=2, padding="valid")
+
+    def compute_output_shape(self, input_shape):
+        batch, *size, channels = input_shape
+        return (batch, *(None if n is None else -(-n // 2) for n in size), channels)
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class ConvBNReLU(keras.layers.Layer):
+    """Convolution without bias, batch normalisation, ReLU.
+
+    Args:
+        filters: output channels.
+        kernel_size: odd integer.
+    """
+
+    def __init__(self, filters, kernel_size=1, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        dtype = self.dtype_policy
+        self.conv = Conv2D(filters, kernel_size, use_bias=False, dtype=dtype, name="conv")
+        self.bn = BatchNormalization(dtype=dtype, name="bn")
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        self.bn.build(self.conv.compute_output_shape(input_shape))
+        self.built = True
+
+    def call(self, x, training=None):
+        return ops.relu(self.bn(self.conv(x), training=training))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size}

@@ -1,0 +1,77 @@
+"""Gated Fully Fusion (paper, section "Gated Fully Fusion", Eq. 5).
+
+    X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w_l * X_l + b_l)
+"""
+
+import keras
+from keras import ops
+
+from gff_keras.layers.convolution import Conv2D, ConvBNReLU
+from gff_keras.layers.resizing import spatial_size, sum_resized
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class GatedFullyFusion(keras.layers.Layer):
+    """Fuse a feature pyramid: every level sends where it is useful and receives where it is not.
+
+    Each gate is a 1x1 convolution on the backbone feature with all its channels; the features
+    themselves are reduced to `filters` channels (1x1 convolution, BN, ReLU) before they are fused.
+
+    Args:
+        filters: channels of every fused level.
+
+    Call with a list of features (B, H_l, W_l, C_l), finest level first; returns a list of
+    (B, H_l, W_l, filters).
+    """
+
+    def __init__(self, filters=256, **kwargs):
+        super().__init__(**kwargs)
+        if filters < 1:
+            raise ValueError(f"filters={filters} must be positive.")
+        self.filters = filters
+
+    def build(self, input_shape):
+        if len(input_shape) < 2 or not isinstance(input_shape[0], (list, tuple)):
+            raise ValueError(
+                "GatedFullyFusion fuses a list of at least two feature maps, finest level first; "
+                f"received shapes {input_shape}."
+            )
+        levels = range(1, len(input_shape) + 1)
+        dtype = self.dtype_policy
+        self.gate_convs = [Conv2D(1, 1, dtype=dtype, name=f"gate_{level}") for level in levels]
+        self.reductions = [
+            ConvBNReLU(self.filters, dtype=dtype, name=f"reduce_{level}") for level in levels
+        ]
+        for gate_conv, reduce, shape in zip(
+            self.gate_convs, self.reductions, input_shape, strict=True
+        ):
+            gate_conv.build(shape)
+            reduce.build(shape)
+        self.built = True
+
+    def gates(self, features):
+        """Return the gate maps G_l, (B, H_l, W_l, 1) in [0, 1], finest level first."""
+        return [
+            ops.sigmoid(gate_conv(x_l))
+            for gate_conv, x_l in zip(self.gate_convs, features, strict=True)
+        ]
+
+    def call(self, features, training=None):
+        g = self.gates(features)
+        x = [
+            reduce(x_l, training=training)
+            for reduce, x_l in zip(self.reductions, features, strict=True)
+        ]
+        sent = [g_l * x_l for g_l, x_l in zip(g, x, strict=True)]
+        fused = []  # a new list: every level receives from the unfused X_i
+        for level, (g_l, x_l) in enumerate(zip(g, x, strict=True)):
+            others = sent[:level] + sent[level + 1 :]
+            received = sum_resized(others, spatial_size(x_l))
+            fused.append((1 + g_l) * x_l + (1 - g_l) * received)
+        return fused
+
+    def compute_output_shape(self, input_shape):
+        return [(*shape[:-1], self.filters) for shape in input_shape]
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}

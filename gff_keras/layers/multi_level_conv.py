@@ -1,0 +1,68 @@
+"""One convolution over several feature maps of different sizes."""
+
+import keras
+from keras import ops
+
+from gff_keras.layers.convolution import TORCH_INITIALIZER, conv2d
+from gff_keras.layers.resizing import resize_bilinear, spatial_size, sum_resized
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class MultiLevelConv(keras.layers.Layer):
+    """Convolve the concatenation of feature maps, all resized to the size of the last one.
+
+    A convolution over a concatenation is a sum of convolutions over its parts, and a 1x1 convolution
+    commutes with bilinear resizing; so each map is convolved at its own size and only the result is
+    resized. The numbers are those of resize, concatenate, convolve, at a fraction of the cost.
+
+    Args:
+        filters: output channels.
+        kernel_size: odd integer; beyond 1 the maps have to be resized first.
+        use_bias: add a bias.
+
+    Call with a list of (B, H_i, W_i, C_i); returns (B, H_last, W_last, filters).
+    """
+
+    def __init__(self, filters, kernel_size=1, use_bias=False, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        self.channels = [shape[-1] for shape in input_shape]
+        k = self.kernel_size
+        self.kernel = self.add_weight(
+            shape=(k, k, sum(self.channels), self.filters),
+            initializer=keras.initializers.get(TORCH_INITIALIZER),
+            name="kernel",
+        )
+        self.bias = (
+            self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+            if self.use_bias
+            else None
+        )
+        self.built = True
+
+    def call(self, maps):
+        size = spatial_size(maps[-1])
+        if self.kernel_size > 1:
+            maps = [resize_bilinear(x, size) for x in maps]
+        kernel = ops.convert_to_tensor(self.kernel)
+        parts, start = [], 0
+        for x, channels in zip(maps, self.channels, strict=True):
+            parts.append(conv2d(x, kernel[:, :, start : start + channels]))
+            start += channels
+        y = sum_resized(parts, size)
+        return y if self.bias is None else y + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[-1][:-1], self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "use_bias": self.use_bias,
+        }

@@ -1,0 +1,134 @@
+"""Pyramid Pooling Module (Zhao et al., CVPR 2017), the context part of the paper's network.
+
+Pooling and upsampling are linear in each axis, so both are written as products with small matrices:
+adaptive averaging with (bins, H), bilinear upsampling with (H, bins). That is exact for any H and W,
+known or not when the graph is traced, and lets the 3x3 convolution over the upsampled bins be computed
+on the bins themselves.
+"""
+
+import keras
+from keras import ops
+
+from gff_keras.layers.convolution import TORCH_INITIALIZER, BatchNormalization, ConvBNReLU, conv2d
+from gff_keras.layers.resizing import spatial_size
+
+
+def averaging_matrix(bins, n):
+    """Rows average the bins of torch.nn.AdaptiveAvgPool: bin i spans [floor(i n / bins), ceil((i + 1) n / bins)).
+
+    Args:
+        bins: number of bins, an integer.
+        n: length of the axis, an integer or scalar tensor.
+
+    Returns:
+        float32 tensor (bins, n); every row sums to 1.
+    """
+    i = ops.arange(bins, dtype="int32")[:, None]
+    start = i * n // bins
+    stop = -((-(i + 1) * n) // bins)
+    at = ops.arange(n, dtype="int32")[None, :]
+    inside = ops.cast(ops.logical_and(at >= start, at < stop), "float32")
+    return inside / ops.sum(inside, axis=1, keepdims=True)
+
+
+def interpolation_matrix(n, bins):
+    """Rows interpolate bilinearly (half-pixel centres) from `bins` samples to `n`.
+
+    Returns:
+        float32 tensor (n, bins); every row sums to 1.
+    """
+    at = (ops.cast(ops.arange(n, dtype="int32"), "float32") + 0.5) * bins
+    at = ops.clip(at / ops.cast(n, "float32") - 0.5, 0, bins - 1)
+    samples = ops.arange(bins, dtype="float32")
+    return ops.relu(1 - ops.abs(at[:, None] - samples[None, :]))
+
+
+def _three_taps(matrix):
+    """Rows of `matrix` (n, bins) at offsets -1, 0, +1, zero beyond the border: (n, 3 bins)."""
+    padded = ops.pad(matrix, [[1, 1], [0, 0]])
+    return ops.concatenate([padded[:-2], matrix, padded[2:]], axis=1)
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class PyramidPooling(keras.layers.Layer):
+    """Average over 1x1 .. 6x6 bins, 1x1 convolve, upsample, concatenate with the input, 3x3 convolve.
+
+    Each branch has C // len(bins) channels, BN and ReLU; so does the output.
+
+    Args:
+        bins: grid sizes of the branches.
+        filters: output channels; C // len(bins) if None.
+        dropout: rate after the last ReLU.
+
+    Call with (B, H, W, C); returns (B, H, W, filters).
+    """
+
+    def __init__(self, bins=(1, 2, 3, 6), filters=None, dropout=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.bins = tuple(bins)
+        self.filters = filters
+        self.rate = dropout
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        width = channels // len(self.bins)
+        self.out_channels = self.filters or width
+        dtype = self.dtype_policy
+        self.branches = [ConvBNReLU(width, dtype=dtype, name=f"bin_{b}") for b in self.bins]
+        for b, branch in zip(self.bins, self.branches, strict=True):
+            branch.build((input_shape[0], b, b, channels))
+        self.kernel = self.add_weight(
+            shape=(3, 3, channels + width * len(self.bins), self.out_channels),
+            initializer=keras.initializers.get(TORCH_INITIALIZER),
+            name="kernel",
+        )
+        self.bn = BatchNormalization(dtype=dtype, name="bn")
+        self.bn.build((*input_shape[:-1], self.out_channels))
+        self.built = True
+
+    def call(self, x, training=None):
+        channels = x.shape[-1]
+        kernel = ops.convert_to_tensor(self.kernel)
+        y = conv2d(x, kernel[:, :, :channels])
+        start = channels
+        for bins, branch in zip(self.bins, self.branches, strict=True):
+            pooled = branch(self.pool(x, bins), training=training)  # (B, bins, bins, width)
+            stop = start + pooled.shape[-1]
+            y = y + self.conv_upsampled(pooled, kernel[:, :, start:stop], bins, spatial_size(x))
+            start = stop
+        y = ops.relu(self.bn(y, training=training))
+        return self.dropout(y, training=training)
+
+    def pool(self, x, bins):
+        """Exact adaptive average pooling, (B, H, W, C) -> (B, bins, bins, C)."""
+        height, width = spatial_size(x)
+        rows = ops.cast(averaging_matrix(bins, height), x.dtype)
+        columns = ops.cast(averaging_matrix(bins, width), x.dtype)
+        x = ops.einsum("ph,bhwc->bpwc", rows, x)
+        return ops.einsum("qw,bpwc->bpqc", columns, x)
+
+    def conv_upsampled(self, pooled, kernel, bins, size):
+        """Upsample (B, bins, bins, C) to `size` and convolve with (3, 3, C, F), as small products.
+
+        out[h, w] = sum_{dy, dx} K[dy, dx] up[h + dy, w + dx]   and   up = U_h pooled U_w^T,
+        so K acts on the bins and the shifts act on the rows of U_h and U_w.
+        """
+        rows = ops.cast(_three_taps(interpolation_matrix(size[0], bins)), pooled.dtype)
+        columns = ops.cast(_three_taps(interpolation_matrix(size[1], bins)), pooled.dtype)
+        taps = ops.einsum("bpqc,yxcf->bypxqf", pooled, kernel)  # (B, 3, bins, 3, bins, F)
+        filters = kernel.shape[-1]
+        taps = ops.reshape(taps, (-1, 3 * bins, 3 * bins, filters))
+        taps = ops.einsum("hp,bpqf->bhqf", rows, taps)  # (B, H, 3 bins, F)
+        return ops.einsum("wq,bhqf->bhwf", columns, taps)  # (B, H, W, F)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters or input_shape[-1] // len(self.bins))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "bins": self.bins,
+            "filters": self.filters,
+            "dropout": self.rate,
+        }

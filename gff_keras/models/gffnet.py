@@ -1,0 +1,187 @@
+"""GFFNet: the network of "GFF: Gated Fully Fusion for Semantic Segmentation" (AAAI 2020), Fig. 3.
+
+    images -> normalise -> dilated ResNet -> X_1 .. X_4                  strides 4, 8, 8, 8
+    X_4 -> pyramid pooling -> y_0                                        context
+    X_1 .. X_4 -> gated fully fusion (Eq. 5) -> refine -> X~_1 .. X~_4   details
+    y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
+    [y_0, y_1 .. y_4] at stride 4 -> 1x1 convolution -> logits at image size
+"""
+
+import keras
+
+from gff_keras import backbones, layers
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class GFFNet(keras.Model):
+    """Semantic segmentation with Gated Fully Fusion.
+
+    ```python
+    model = GFFNet(backbone="resnet18", num_classes=11)
+    logits = model(images)["logits"]  # images (B, H, W, 3), RGB 0..255; logits (B, H, W, 11) float32
+    model.compile(optimizer, loss=SegmentationCrossEntropy(), metrics=[SegmentationMetrics(11)])
+    model.fit(dataset)  # pairs (images, labels), labels (B, H, W) with 255 = ignore
+    ```
+
+    Args:
+        backbone: "resnet18" .. "resnet152", or a `keras.Model` from normalised images to a list of
+            features, finest level first (PPM and auxiliary head take the last and the last but one).
+        num_classes: classes to predict.
+        fusion: "gff", or None for PSPNet's plain context path.
+        dfp: add the dense feature pyramid (needs a fusion).
+        aux_head: add `aux_logits`, a second prediction from the last feature but one; used by the
+            training loss only.
+        output_stride: stride of the backbone's last features, 8 (the paper), 16 or 32. Not for a
+            backbone given as a model.
+        filters: channels of the fused features.
+        input_shape: `(height, width, 3)`; None where unknown.
+        dropout: rate before the classifier of the auxiliary head and after pyramid pooling.
+        aux_loss_weight: weight of the auxiliary loss in `fit`.
+        dtype: dtype policy, for example "mixed_bfloat16"; logits are float32 under any.
+
+    Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits` likewise.
+    """
+
+    def __init__(
+        self,
+        backbone="resnet101",
+        num_classes=19,
+        *,
+        fusion="gff",
+        dfp=True,
+        aux_head=True,
+        output_stride=8,
+        filters=256,
+        input_shape=(None, None, 3),
+        dropout=0.1,
+        aux_loss_weight=0.4,
+        dtype=None,
+        name="gffnet",
+        **kwargs,
+    ):
+        _check_arguments(num_classes, fusion, dfp, filters, input_shape)
+        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
+
+        # === Layers ===
+        if isinstance(backbone, str):
+            backbone = backbones.resnet(backbone, output_stride, input_shape, policy)
+        conv = _with_policy(layers.ConvBNReLU, policy)
+        normalize = layers.ImageNormalization(name="normalize")
+        context = layers.PyramidPooling(dropout=dropout, dtype=policy, name="context")
+        classify = layers.MultiLevelConv(
+            num_classes, use_bias=True, dtype=policy, name="classifier"
+        )
+        to_image_size = layers.ResizeLike(dtype="float32", name="logits")
+
+        # === Functional graph ===
+        images = keras.Input(tuple(input_shape), name="images")
+        x = backbone(normalize(images))  # [X_1 .. X_L], (B, H_l, W_l, C_l)
+        y = [context(x[-1])]  # (B, H_L, W_L, C_L / 4)
+        if fusion == "gff":
+            fused = layers.GatedFullyFusion(filters, dtype=policy, name="gff")(x)
+            for i in (1, 2):
+                fused = [
+                    conv(filters, 3, name=f"refine_{level}_{i}")(x_l)
+                    for level, x_l in enumerate(fused, start=1)
+                ]
+            y_0 = conv(filters, name="reduce_context")(y[0])
+            if dfp:
+                fused = layers.DenseFeaturePyramid(filters, dtype=policy, name="dfp")([*fused, y_0])
+            y = [y_0, *reversed(fused)]  # the finest level last: it sets the size
+        outputs = {"logits": to_image_size([classify(y), images])}
+        if aux_head:
+            outputs["aux_logits"] = _auxiliary_head(x[-2], images, num_classes, dropout, policy)
+        super().__init__(inputs=images, outputs=outputs, name=name, **kwargs)
+
+        # === Config ===
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.fusion = fusion
+        self.dfp = dfp
+        self.aux_head = aux_head
+        self.output_stride = output_stride
+        self.filters = filters
+        self.dropout = dropout
+        self.aux_loss_weight = aux_loss_weight
+        self.dtype_policy = keras.dtype_policies.get(policy)
+        self.autocast = False  # images reach the normalisation layer as they are
+
+    def segmenter(self):
+        """Return a `keras.Model` from images to logits alone, sharing all weights."""
+        return keras.Model(self.input, self.output["logits"], name=f"{self.name}_segmenter")
+
+    def gates(self, images):
+        """Return the gate maps G_l of `images` (B, H, W, 3): a list of (B, H_l, W_l, 1), finest first.
+
+        Raises:
+            ValueError: the network has no gates (`fusion` is not "gff").
+        """
+        if self.fusion != "gff":
+            raise ValueError(f"fusion={self.fusion!r} has no gates; build GFFNet with fusion='gff'.")
+        features = self.backbone(self.get_layer("normalize")(images), training=False)
+        return self.get_layer("gff").gates(features)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The compiled loss on `logits`, plus `aux_loss_weight` times the same on `aux_logits`."""
+        if not isinstance(y_pred, dict):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        loss = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
+        if training and self.aux_head:
+            auxiliary = keras.losses.get(self.loss)(y, y_pred["aux_logits"], sample_weight)
+            loss = loss + self.aux_loss_weight * auxiliary
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred["logits"], sample_weight)
+
+    def get_metrics_result(self):
+        """All metrics in one flat dictionary, scalars only: Keras's loggers take nothing else."""
+        results = {}
+        for name, value in super().get_metrics_result().items():
+            results.update(value if isinstance(value, dict) else {name: value})
+        return {name: value for name, value in results.items() if len(value.shape) == 0}
+
+    def get_config(self):
+        return {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "fusion": self.fusion,
+            "dfp": self.dfp,
+            "aux_head": self.aux_head,
+            "output_stride": self.output_stride,
+            "filters": self.filters,
+            "input_shape": list(self.input_shape[1:]),
+            "dropout": self.dropout,
+            "aux_loss_weight": self.aux_loss_weight,
+            "dtype": self.dtype_policy.name,
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
+        return cls(**{**config, "backbone": backbone})
+
+
+def _check_arguments(num_classes, fusion, dfp, filters, input_shape):
+    if fusion not in (None, "gff"):
+        raise ValueError(f"fusion={fusion!r} is unknown; choose 'gff' or None.")
+    if dfp and fusion is None:
+        raise ValueError("dfp=True needs fused features; set fusion='gff', or dfp=False for PSPNet.")
+    if num_classes < 1 or filters < 1:
+        raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
+    if len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
+
+
+def _with_policy(layer_class, policy):
+    return lambda *args, **kwargs: layer_class(*args, dtype=policy, **kwargs)
+
+
+def _auxiliary_head(x, images, num_classes, dropout, policy):
+    """Second prediction from stage 3 of the backbone, to help the optimisation (Lee et al., 2015)."""
+    x = layers.ConvBNReLU(256, 3, dtype=policy, name="aux_conv")(x)
+    x = keras.layers.Dropout(dropout, dtype=policy, name="aux_dropout")(x)
+    x = layers.MultiLevelConv(num_classes, use_bias=True, dtype=policy, name="aux_classifier")([x])
+    return layers.ResizeLike(dtype="float32", name="aux_logits")([x, images])

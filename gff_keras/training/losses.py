@@ -1,0 +1,40 @@
+"""Cross-entropy over the labelled pixels."""
+
+import keras
+from keras import ops
+
+from gff_keras.data.labels import IGNORE_LABEL
+
+
+@keras.saving.register_keras_serializable(package="gff_keras")
+class SegmentationCrossEntropy(keras.losses.Loss):
+    """Mean softmax cross-entropy (nats) over all pixels whose label is not `ignore_label`.
+
+    Call with labels (B, H, W) or (B, H, W, 1), integers of any dtype, and logits (B, H, W, C); an
+    optional `sample_weight`, broadcastable to (B, H, W), weights each pixel. A batch without a labelled
+    pixel has loss 0 and gradient 0.
+
+    Args:
+        ignore_label: label of pixels that do not count.
+    """
+
+    def __init__(self, ignore_label=IGNORE_LABEL, name="segmentation_cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.ignore_label = ignore_label
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # Not Loss.call: the mean runs over labelled pixels, not over all elements.
+        logits = ops.cast(y_pred, "float32")
+        labels = ops.cast(y_true, "int32")
+        if len(labels.shape) == len(logits.shape):
+            labels = ops.squeeze(labels, -1)
+        valid = ops.not_equal(labels, self.ignore_label)
+        weights = ops.cast(valid, "float32")
+        labels = ops.where(valid, labels, 0)  # an index that exists; its weight is zero
+        losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        if sample_weight is not None:
+            weights = weights * ops.cast(sample_weight, "float32")
+        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-7)
+
+    def get_config(self):
+        return {**super().get_config(), "ignore_label": self.ignore_label}

@@ -1,0 +1,143 @@
+"""One training run: a recipe in, a folder of checkpoints, logs and figures out.
+
+    OUT/recipe.json  labels.json     what was run, and the classes
+    OUT/best.keras   last.keras      highest validation mean IoU, and the end
+    OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
+    OUT/learning_curves.png
+"""
+
+import math
+import shutil
+
+import keras
+
+from gff_keras.backbones.pretrained import calibrate, load_folded_resnet
+from gff_keras.data import (
+    LabelSet,
+    evaluation_dataset,
+    num_examples,
+    open_records,
+    training_dataset,
+)
+from gff_keras.evaluation.metrics import SegmentationMetrics
+from gff_keras.training.losses import SegmentationCrossEntropy
+from gff_keras.training.optimizers import SGD
+from gff_keras.training.schedules import PolynomialDecay
+from gff_keras.visualization import learning_curves
+
+CALIBRATION_BATCHES = 32
+
+
+def train(recipe, verbose="auto"):
+    """Train the network of a `Recipe` and write its folder.
+
+    Args:
+        recipe: `gff_keras.training.Recipe`.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        `(model, history)`: the trained network (last epoch) and Keras's history dictionary.
+
+    Raises:
+        FileNotFoundError, ValueError: records or weights are missing or do not fit.
+        FileExistsError: `out` already holds a run.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    labels = LabelSet.from_records(recipe.data)
+    examples = num_examples(recipe.data, "train")
+    validates = "val" in open_records(recipe.data).info.splits
+    steps, epochs = _steps_and_epochs(recipe, examples)
+    batches = training_dataset(
+        recipe.data,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.augmentation(),
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+    )
+    model = recipe.model(labels.num_classes)
+    if recipe.weights is not None:
+        load_weights(model, recipe.weights, batches)
+    model.compile(
+        optimizer=SGD(
+            PolynomialDecay(recipe.learning_rate, steps * epochs, recipe.power),
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        ),
+        loss=SegmentationCrossEntropy(),
+        metrics=[SegmentationMetrics(labels.num_classes)],
+    )
+    _prepare_folder(recipe, labels)
+    history = model.fit(
+        batches,
+        steps_per_epoch=steps,
+        epochs=epochs,
+        validation_data=_validation_batches(recipe) if validates else None,
+        callbacks=_callbacks(recipe.out, validates),
+        shuffle=False,  # the data set shuffles
+        verbose=verbose,
+    )
+    learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
+    return model, history.history
+
+
+def load_weights(model, path, batches):
+    """Load folded ImageNet weights into the backbone, say what fitted, and calibrate on `batches`."""
+    report = load_folded_resnet(model.backbone, path)
+    print(f"Weights from {path}:\n{report}")
+    normalize = model.get_layer("normalize")
+    images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
+    calibrate(model.backbone, images, report.loaded)
+
+
+def _steps_and_epochs(recipe, examples):
+    steps = math.ceil(examples / recipe.batch_size)
+    if recipe.total_steps is None:
+        return steps, recipe.epochs
+    epochs = math.ceil(recipe.total_steps / steps)
+    return math.ceil(recipe.total_steps / epochs), epochs
+
+
+def _validation_batches(recipe):
+    """Whole images; one at a time where sizes may differ, since padding would change the context."""
+    return evaluation_dataset(
+        recipe.data,
+        batch_size=recipe.batch_size if recipe.image_size else 1,
+        image_size=recipe.image_size,
+    )
+
+
+def _prepare_folder(recipe, labels):
+    if (recipe.out / "recipe.json").exists():
+        if not recipe.overwrite:
+            raise FileExistsError(
+                f"{recipe.out} already holds a run; choose another --out, or add --overwrite."
+            )
+        shutil.rmtree(recipe.out)
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    recipe.save(recipe.out / "recipe.json")
+    labels.save(recipe.out / "labels.json")
+
+
+def _callbacks(out, validates):
+    callbacks = [
+        LogLearningRate(),
+        keras.callbacks.CSVLogger(out / "history.csv"),
+        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
+        keras.callbacks.ModelCheckpoint(out / "last.keras"),
+    ]
+    if validates:
+        callbacks.append(
+            keras.callbacks.ModelCheckpoint(
+                out / "best.keras", monitor="val_mean_iou", mode="max", save_best_only=True
+            )
+        )
+    return callbacks
+
+
+class LogLearningRate(keras.callbacks.Callback):
+    """Put the learning rate of an epoch's last step into the logs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = self.model.optimizer
+        schedule = optimizer._learning_rate  # the property would give the rate of the next step
+        logs["learning_rate"] = float(schedule(optimizer.iterations - 1))

@@ -1,0 +1,23 @@
+"""Pictures of label maps, gate maps and learning curves, from NumPy arrays."""
+
+from gff_keras.visualization.colors import colorize, default_palette, save_palette_png
+from gff_keras.visualization.curves import learning_curves
+from gff_keras.visualization.gates import gate_sheet
+from gff_keras.visualization.overlays import (
+    legend_entries,
+    overlay,
+    overlay_figure,
+    prediction_sheet,
+)
+
+__all__ = [
+    "colorize",
+    "default_palette",
+    "gate_sheet",
+    "learning_curves",
+    "legend_entries",
+    "overlay",
+    "overlay_figure",
+    "prediction_sheet",
+    "save_palette_png",
+]

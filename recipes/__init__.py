@@ -1,0 +1,1 @@
+"""Experiments, one file each: `gff-keras train NAME` or `python recipes/NAME.py`."""
