@@ -16,7 +16,7 @@ help: ## Show these targets
 	@echo "PYTHON=python3.12 picks another Python, VENV=DIR another place for the environment."
 
 quickstart: $(VENV)/.stamp-run ## Install, then train, evaluate and draw on a small generated data set
-	$(VENV)/bin/gff-keras quickstart --out runs/quickstart
+	$(VENV)/bin/gff-keras quickstart --out runs/quickstart --overwrite
 
 test: $(VENV)/.stamp-test ## Run the tests, without those marked slow
 	$(PY) -m pytest

@@ -1,14 +1,12 @@
 """The command `gff-keras`: one function per sub-command, its arguments are the flags."""
 
+import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import tyro
-
-Positional = tyro.conf.Positional
+from tyro.conf import Positional
 
 
 def main(argv=None):
@@ -50,7 +48,7 @@ def train(argv, prog):
 
     if not argv or argv[0].startswith("-"):
         if argv and argv[0] in ("-h", "--help"):
-            print(f"usage: {prog} RECIPE [--FIELD VALUE ...]; {prog} RECIPE --help lists the fields.")
+            print(f"usage: {prog} RECIPE [--FIELD VALUE ...]; RECIPE --help lists the fields.")
             return
         raise ValueError(f"name a recipe first: {prog} RECIPE, one of {', '.join(recipe_names())}.")
     recipe, *rest = argv
@@ -62,7 +60,6 @@ def train(argv, prog):
             args=rest,
             prog=f"{prog} {recipe}",
             description=description,
-            config=(tyro.conf.FlagConversionOff,),
             use_underscores=True,
         )
     )
@@ -70,7 +67,7 @@ def train(argv, prog):
 
 def load_recipe(name):
     """Return `(RECIPE, docstring)` of a recipe given by name or path of a Python file."""
-    import importlib.util
+    import runpy
 
     path = Path(name)
     if path.suffix != ".py":
@@ -79,12 +76,10 @@ def load_recipe(name):
         raise FileNotFoundError(
             f"Recipe {name!r} not found; give a Python file or one of {', '.join(recipe_names())}."
         )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "RECIPE"):
+    module = runpy.run_path(str(path))
+    if "RECIPE" not in module:
         raise ValueError(f"{path} defines no RECIPE; see recipes/camvid_resnet18.py for the form.")
-    return module.RECIPE, module.__doc__
+    return module["RECIPE"], module["__doc__"]
 
 
 def recipe_names():
@@ -230,18 +225,23 @@ def info(argv, prog):
 def quickstart(argv, prog):
     """Draw street scenes, train a small GFFNet, evaluate it and show what it sees."""
     from gff_keras.quickstart import quickstart as run
+    from recipes.street_scenes_resnet18 import RECIPE
 
     def command(
-        out: Path = Path("runs/quickstart"), epochs: int | None = None, overwrite: bool = False
+        out: Path = Path("runs/quickstart"),
+        epochs: int = RECIPE.epochs,
+        seed: int = RECIPE.seed,
+        overwrite: bool = False,
     ):
         """Run the whole way once, from data to pictures, in some minutes on two CPU cores.
 
         Args:
             out: folder to write.
-            epochs: passes over the training scenes; the recipe's number if not given.
+            epochs: passes over the training scenes.
+            seed: of scenes, weights and data order.
             overwrite: replace a finished quickstart in `out`.
         """
-        run(out, epochs, overwrite)
+        run(dataclasses.replace(RECIPE, epochs=epochs, seed=seed), out, overwrite)
 
     _call(command, argv, prog)
 
@@ -257,18 +257,13 @@ COMMANDS = {
 
 
 def _call(command, argv, prog):
-    tyro.cli(
-        command,
-        args=argv,
-        prog=prog,
-        config=(tyro.conf.FlagConversionOff,),
-        use_underscores=True,
-    )
+    tyro.cli(command, args=argv, prog=prog, use_underscores=True)
 
 
 def _usage():
     lines = ["usage: gff-keras COMMAND [OPTIONS]; gff-keras COMMAND --help lists them.", ""]
-    lines += [f"  {name:<12}{command.__doc__.splitlines()[0]}" for name, command in COMMANDS.items()]
+    for name, command in COMMANDS.items():
+        lines.append(f"  {name:<12}{(command.__doc__ or '').splitlines()[0]}")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from .quiet import quiet_stderr
 
 DATASETS = ("camvid", "folder", "street_scenes")
+PATHS = {"source", "images", "masks", "labels", "val_images", "val_masks"}
 
 
 def build(
@@ -40,12 +41,10 @@ def build(
     """
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r}; choose one of {', '.join(DATASETS)}")
-    if (source is not None) != (dataset == "camvid"):
-        raise ValueError(
-            "camvid needs a source; give the folder that holds it"
-            if dataset == "camvid"
-            else f"{dataset} takes no source; leave it out"
-        )
+    if dataset == "camvid" and source is None:
+        raise ValueError("camvid needs a source; give the folder that holds it")
+    if dataset != "camvid" and source is not None:
+        raise ValueError(f"{dataset} takes no source; leave it out")
     with quiet_stderr():  # imported here: these import TensorFlow, which takes seconds
         from .builder import SegmentationBuilder, write_records
         from .camvid import Camvid
@@ -58,10 +57,8 @@ def build(
         "street_scenes": StreetScenes,
     }
     if source is not None:
-        options["source"] = Path(source)
-    paths = ("images", "masks", "labels", "val_images", "val_masks")
-    options = {
-        name: Path(value) if name in paths and value is not None else value
-        for name, value in options.items()
-    }
+        options["source"] = source
+    for name in PATHS & options.keys():
+        if options[name] is not None:
+            options[name] = Path(options[name])
     return write_records(builders[dataset], Path(out), overwrite=overwrite, **options)

@@ -23,11 +23,15 @@ from gff_keras.data.labels import METADATA_FILE, LabelSet
 Example = tuple[str, bytes, bytes]  # id, encoded image, mask as PNG
 
 
-class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
     """Base of the builders: images, masks of training indices and ids, with their label set."""
 
     VERSION = tfds.core.Version("1.0.0")
     label_set: LabelSet
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Kept out of tfds's table of names: these builders need arguments that tfds.load lacks.
+        super().__init_subclass__(skip_registration=True, **kwargs)
 
     def __init__(self, **kwargs: Any) -> None:
         # tfds adds text of its own to exceptions; this keeps the one that was raised.

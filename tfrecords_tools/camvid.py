@@ -69,7 +69,7 @@ GROUPS: dict[str, dict[str, tuple[int, int, int]]] = {
 VOID = (0, 0, 0)
 
 
-class Camvid(SegmentationBuilder, skip_registration=True):
+class Camvid(SegmentationBuilder):
     """Whichever of the splits train, val and test the source holds."""
 
     name = "camvid"
@@ -102,7 +102,8 @@ def group_colours(mask: Image.Image) -> np.ndarray:
     """Map a mask in the 32 original colours to the 11 classes: uint8 (H, W), void is 255."""
     if mask.mode not in ("RGB", "RGBA"):
         raise ValueError(f"it has mode {mask.mode}, not the original RGB colours; extract it again")
-    palette, indices = [VOID], [IGNORE_LABEL]
+    palette: list[tuple[int, int, int]] = [VOID]
+    indices = [IGNORE_LABEL]
     for name, members in GROUPS.items():
         palette += members.values()
         indices += [CAMVID.classes.index(name)] * len(members)

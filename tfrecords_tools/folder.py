@@ -13,7 +13,7 @@ from .builder import Example, SegmentationBuilder
 from .pairs import Pair, match_pairs, read_pairs
 
 
-class Folder(SegmentationBuilder, skip_registration=True):
+class Folder(SegmentationBuilder):
     """Pairs images and masks by name; val from its own folders or by a fraction of the ids."""
 
     name = "folder"

@@ -86,7 +86,9 @@ def match_pairs(images: Path, masks: Path, mask_suffix: str = "") -> list[Pair]:
 
 
 def read_pairs(
-    pairs: Sequence[Pair], labels: LabelSet, to_train: Callable[[Image.Image], np.ndarray] | None = None
+    pairs: Sequence[Pair],
+    labels: LabelSet,
+    to_train: Callable[[Image.Image], np.ndarray] | None = None,
 ) -> Iterator[Example]:
     """Check and read pairs one by one.
 
@@ -222,5 +224,3 @@ def encode_png(values: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "PNG")
     return buffer.getvalue()
-
-

@@ -118,8 +118,11 @@ def _draw_windows(
     height, z = face[2][1], (face[0][2] + face[1][2]) / 2
     floors, bays = int(height / 3), int(length / rng.uniform(1.9, 3.2))
     left, right = canvas.outline(face[:2])[::2]
-    if bays < 1 or abs(right - left) < 6 * bays or max(left, right) < 0 or min(left, right) > (
-        canvas.width
+    if (
+        bays < 1
+        or abs(right - left) < 6 * bays
+        or max(left, right) < 0
+        or min(left, right) > (canvas.width)
     ):
         return  # out of the picture, or narrower than two pixels each
     rows, columns = np.meshgrid(np.arange(floors), np.arange(bays), indexing="ij")

@@ -59,17 +59,19 @@ class Light:
         """Colour 0..255 of a surface at distance z; without a normal it is half in the sun."""
         lit = 0.5
         if normal is not None:
-            lit = max(0.0, sum(n * s for n, s in zip(normal, self.to_sun, strict=True)))
-        veil = 1 - math.exp(-self.haze * z)
-        red, green, blue = (
-            _byte((1 - veil) * a * (sky + lit * sun) + veil * far)
-            for a, sky, sun, far in zip(albedo, self.ambient, self.sun, self.sky_low, strict=True)
+            sx, sy, sz = self.to_sun
+            lit = max(0.0, normal[0] * sx + normal[1] * sy + normal[2] * sz)
+        seen = math.exp(-self.haze * z)  # written out: this runs a thousand times per scene
+        ambient, sun, far = self.ambient, self.sun, self.sky_low
+        return (
+            _byte(seen * albedo[0] * (ambient[0] + lit * sun[0]) + (1 - seen) * far[0]),
+            _byte(seen * albedo[1] * (ambient[1] + lit * sun[1]) + (1 - seen) * far[1]),
+            _byte(seen * albedo[2] * (ambient[2] + lit * sun[2]) + (1 - seen) * far[2]),
         )
-        return red, green, blue
 
 
 def _byte(value: float) -> int:
-    return min(255, max(0, round(255 * value)))
+    return 255 if value > 1 else int(255 * value + 0.5) if value > 0 else 0
 
 
 class Canvas:
@@ -121,7 +123,7 @@ class Canvas:
     ) -> None:
         """Paint a flat polygon of the world; what lies before the near plane is cut off."""
         outline = self.outline(corners)
-        if outline:
+        if outline and max(outline[::2]) >= 0 and min(outline[::2]) <= self.width:
             z = sum(corner[2] for corner in corners) / len(corners)
             self.flat(outline, self.light.shade(albedo, max(z, NEAR), normal), label)
 
@@ -142,6 +144,8 @@ class Canvas:
         if start[2] < NEAR or end[2] < NEAR:
             return
         u1, v1, u2, v2 = self.outline([start, end])
+        if not -self.width < u1 + u2 < 3 * self.width:
+            return  # its middle is half a picture outside
         z = (start[2] + end[2]) / 2
         half = max(self.camera.focal * radius / z, SUPERSAMPLE / 2)
         length = math.hypot(u2 - u1, v2 - v1) or 1.0
@@ -150,7 +154,12 @@ class Canvas:
         self.flat(outline, self.light.shade(albedo, z), label)
 
     def ball(
-        self, centre: Point, radii: tuple[float, float], albedo: Colour, label: int, least: float = 0
+        self,
+        centre: Point,
+        radii: tuple[float, float],
+        albedo: Colour,
+        label: int,
+        least: float = 0,
     ) -> None:
         """Paint an ellipse facing the camera; `least` is its smallest radius in canvas pixels."""
         x, y, z = centre

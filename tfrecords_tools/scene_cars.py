@@ -96,7 +96,12 @@ def draw_car(canvas: Canvas, rng: Random, x: float, z: float, turn: float) -> No
         centre = world((a0 + a1) / 2, (y0 + y1) / 2, 0)
         if _turned_away(canvas, normal, centre):
             continue
-        quad = [world(a0, y0, -half), world(a0, y0, half), world(a1, y1, half), world(a1, y1, -half)]
+        quad = [
+            world(a0, y0, -half),
+            world(a0, y0, half),
+            world(a1, y1, half),
+            world(a1, y1, -half),
+        ]
         faces.append((centre[2], index, quad, normal))
     for side in (-1, 1):
         normal = (side * cos, 0.0, -side * sin)

@@ -49,17 +49,19 @@ class Street:
         return 0.5 * self.bend * z * z
 
     def curb(self, side: int) -> float:
-        """x of the road's edge (side -1 left, 1 right)."""
+        """Where (x) road's edge is (side -1 left, 1 right)."""
         return self.left if side < 0 else self.right
 
     def walk(self, side: int) -> tuple[float, float]:
-        """x of the sidewalk's edges, the one by the road first."""
+        """Where (x) the sidewalk's edges are, the one by the road first."""
         index = (side + 1) // 2
         inner = self.curb(side) + side * self.verges[index]
         return inner, inner + side * self.sidewalks[index]
 
 
-def _strip(canvas: Canvas, street: Street, edges: tuple[float, float], z0: float, z1: float) -> list:
+def _strip(
+    canvas: Canvas, street: Street, edges: tuple[float, float], z0: float, z1: float
+) -> list:
     """Outline on the canvas of the ground between two x from z0 to z1, along the bend."""
     steps = 1 if not street.bend else 2 if z1 - z0 < 12 else 14
     zs = [z0 * (z1 / z0) ** (index / steps) for index in range(steps + 1)]
@@ -184,7 +186,12 @@ class Shadows:
     def contact(self, x: float, z: float, half: float, length: float) -> None:
         """The dark ground under a car or at someone's feet, in any light."""
         z0, z1 = z - length / 2, z + length / 2
-        box: list[Point] = [(x - half, 0, z0), (x + half, 0, z0), (x + half, 0, z1), (x - half, 0, z1)]
+        box: list[Point] = [
+            (x - half, 0, z0),
+            (x + half, 0, z0),
+            (x + half, 0, z1),
+            (x - half, 0, z1),
+        ]
         self._fill(box, self._contact)
 
     def _fill(self, corners: list[Point], ink: tuple[int, int, int]) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from random import Random
 
 import numpy as np
-from PIL import Image, ImageFilter
-
-from gff_keras.data.labels import STREET_SCENES
+from PIL import Image
 
 from .scene_buildings import draw_building, draw_fence, draw_horizon
 from .scene_canvas import NEAR, SUPERSAMPLE, Camera, Canvas, Light
@@ -30,21 +28,9 @@ from .scene_objects import (
     draw_traffic_light,
     draw_tree,
 )
+from .scene_photo import SKY, develop
 
-SKY = STREET_SCENES.classes.index("sky")
 LEAST_SIDE = 32  # pixels: below, most things on the street are smaller than a pixel
-TILE = 512
-
-# class: (fine grain, coarse blotches), as shares of the brightness
-TEXTURE = {
-    "road": (0.10, 0.10),
-    "lane marking": (0.07, 0.16),
-    "sidewalk": (0.08, 0.10),
-    "building": (0.06, 0.07),
-    "fence": (0.08, 0.06),
-    "vegetation": (0.20, 0.12),
-}
-GROUND = ("road", "lane marking", "sidewalk")
 
 Job = tuple[float, Callable[[], None]]  # distance in metres, what to draw there
 
@@ -81,7 +67,7 @@ def paint_scene(seed: int, index: int, height: int, width: int) -> tuple[np.ndar
     for _, draw in sorted(jobs, key=lambda job: -job[0]):
         draw()
     mask = canvas.mask()
-    return _develop(canvas, rng, mask), mask
+    return develop(canvas, rng, mask), mask
 
 
 def _draw_camera(rng: Random, height: int, width: int) -> Camera:
@@ -223,52 +209,3 @@ def _people_street(canvas: Canvas, rng: Random, street: Street, shadows: Shadows
     if rng.random() < 0.35:  # on the road
         place(draw_person, rng.uniform(street.left, street.right), distance(7, 50))
     return jobs
-
-
-@cache
-def _noise() -> tuple[np.ndarray, np.ndarray]:
-    """Two periodic tiles, float32 (TILE, TILE), mean 0, deviation 1: white and 1/f noise."""
-    rng = np.random.default_rng(0)
-    fine = rng.standard_normal((TILE, TILE))
-    rows, columns = np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None]
-    falloff = 1 / np.maximum(np.hypot(rows, columns), 2 / TILE) ** 1.5
-    coarse = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((TILE, TILE))) * falloff)
-    coarse = (coarse - coarse.mean()) / coarse.std()
-    return fine.astype(np.float32), coarse.astype(np.float32)
-
-
-def _develop(canvas: Canvas, rng: Random, mask: np.ndarray) -> np.ndarray:
-    """From painting to photograph: texture, clouds, exposure, blur, sensor noise."""
-    fine, coarse = _noise()
-    height, width = mask.shape
-    camera, classes = canvas.camera, STREET_SCENES.classes
-    v = np.arange(height)[:, None] + 0.5 - camera.horizon / SUPERSAMPLE
-    u = np.arange(width)[None] + 0.5 - camera.u0 / SUPERSAMPLE
-    focal = camera.focal / SUPERSAMPLE
-    z = camera.eye * focal / np.maximum(v, 1.0)  # (H, 1) metres along the ground
-    du, dv = rng.randrange(TILE), rng.randrange(TILE)
-
-    def look_up(tile: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        return tile[(rows.astype(np.int32) + dv) % TILE, (columns.astype(np.int32) + du) % TILE]
-
-    upright = look_up(coarse, v * (400 / focal), u * (400 / focal))
-    flat = look_up(coarse, z * 12, u * z * (12 / focal))
-    ground = np.isin(np.arange(len(classes)), [classes.index(name) for name in GROUND])
-    gains = np.array([TEXTURE.get(name, (0.03, 0.02)) for name in classes], np.float32)
-    gains[SKY] = 0
-    veil = np.exp(-canvas.light.haze * 20)
-    grain = gains[mask, 0] * look_up(fine, np.arange(height)[:, None], np.arange(width)[None])
-    blotch = gains[mask, 1] * np.where(ground[mask], flat, upright)
-    image = canvas.picture() * (1 + veil * (grain + blotch))[..., None]  # (H, W, 3) float32
-    if canvas.light.name != "fog":
-        amount = rng.uniform(0.0, 0.8)
-        drift = look_up(coarse, v * (250 / focal), u * (110 / focal))
-        cover = np.clip(drift * 0.7 + rng.uniform(-0.5, 0.4), 0, 1) * amount * (mask == SKY)
-        bright = 255 * np.array(canvas.light.sky_low) * rng.uniform(0.85, 1.1)
-        image += cover[..., None] * (bright - image)
-    image *= rng.uniform(0.85, 1.12)
-    blurred = Image.fromarray(image.clip(0, 255).astype(np.uint8))
-    blurred = blurred.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.6) * focal / 200))
-    noise = np.random.default_rng(rng.getrandbits(64))
-    grain = noise.standard_normal((height, width, 3), np.float32) * rng.uniform(1.0, 6.0)
-    return np.round(np.asarray(blurred) + grain).clip(0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ from .scene_painter import LEAST_SIDE, paint_scene
 FIRST_VAL_INDEX = 1_000_000  # so that train and val never share a scene, whatever their numbers
 
 
-class StreetScenes(SegmentationBuilder, skip_registration=True):
+class StreetScenes(SegmentationBuilder):
     """Draws `train` and `val` scenes of one size; the same seed gives the same bytes."""
 
     name = "street_scenes"

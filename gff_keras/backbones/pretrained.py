@@ -1,8 +1,8 @@
 """Load ImageNet weights whose batch normalisation was folded into the convolutions.
 
 The file is an .npz in torchvision's names and layout: `layer2.0.conv1.weight` (out, in, k, k) and
-`layer2.0.conv1.bias` (out,), each the product of a convolution and its batch normalisation. It may hold
-a part of the network: what is missing stays random and is reported.
+`layer2.0.conv1.bias` (out,), each the product of a convolution and its batch normalisation. It may
+hold a part of the network: what is missing stays random and is reported.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class LoadReport:
 
 
 def load_folded_resnet(backbone, path):
-    """Copy folded convolutions into a ResNet backbone, which then computes what the source computed.
+    """Copy folded convolutions into a ResNet backbone: it then computes what the source computed.
 
     Batch normalisation becomes the identity plus the file's bias; call `calibrate` before training.
 
@@ -57,8 +57,8 @@ def load_folded_resnet(backbone, path):
         if kernel.shape != tuple(conv.kernel.shape) or bias.shape != kernel.shape[-1:]:
             raise ValueError(
                 f"{path}: {source}.weight {weight.shape} and bias {bias.shape} do not fit "
-                f"{conv.name}, whose kernel is {tuple(conv.kernel.shape)}; is this file for another "
-                "backbone?"
+                f"{conv.name}, whose kernel is {tuple(conv.kernel.shape)}; is the file for "
+                "another backbone?"
             )
         pending[conv.name] = (kernel, bias, source)
     if not pending:
@@ -113,7 +113,8 @@ def _read_npz(path):
             return {name: archive[name] for name in archive.files}
     except Exception as error:
         raise ValueError(
-            f"{path} is not a readable .npz file of weights ({error}); give the folded ResNet archive."
+            f"{path} is not a readable .npz file of weights ({error}); give the folded ResNet "
+            "archive."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """Dilated ResNets: keras-cv's ResNetBackbone, rewritten for dense prediction.
 
-The only file that imports keras_cv. What it returns is made of this project's and Keras's layers, so a
-saved model loads without keras_cv.
+The only file that imports keras_cv. What it returns is made of this project's and Keras's layers,
+so a saved model loads without keras_cv.
 """
 
 import keras
@@ -29,8 +29,8 @@ def resnet(name, output_stride=8, input_shape=(None, None, 3), dtype=None):
         dtype: name of the layers' dtype policy; the global policy if None.
 
     Returns:
-        `keras.Model` from normalised images (B, H, W, 3) to the features `[C2, C3, C4, C5]` of the last
-        block of each stage, strides 4, 8, 16, 32 but none above `output_stride`.
+        `keras.Model` from normalised images (B, H, W, 3) to the features `[C2, C3, C4, C5]` of the
+        last block of each stage, strides 4, 8, 16, 32 but none above `output_stride`.
 
     Raises:
         ValueError: unknown name or output stride.

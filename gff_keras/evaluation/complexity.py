@@ -1,9 +1,10 @@
 """Layers, parameters and operations of a network, by block.
 
-Operations are read off the TensorFlow graph of one forward pass at a given size: a multiplication and
-an addition count as two. Convolutions and matrix products count; what works element by element
+Operations are read off the TensorFlow graph of one forward pass at a given size: a multiplication
+and an addition count as two. Convolutions and matrix products count; what works element by element
 (normalisation, activation, resizing) does not, as is usual. Counted is what is computed: by exact
-algebra (see `MultiLevelConv` and `PyramidPooling`) less than the formulas in the paper read literally.
+algebra (see `MultiLevelConv` and `PyramidPooling`) less than the formulas in the paper read
+literally.
 """
 
 import dataclasses
@@ -96,9 +97,8 @@ def _operations(op):
         return 2 * math.prod(op.outputs[0].shape) * kernel_height * kernel_width * channels
     if op.type == "Einsum":
         labels = op.get_attr("equation").decode().split("->")[0].split(",")
-        sizes = {}
+        sizes: dict[str, int] = {}
         for names, tensor in zip(labels, op.inputs, strict=True):
             sizes.update(zip(names, tensor.shape, strict=True))
         return 2 * math.prod(sizes.values())
     return 0
-

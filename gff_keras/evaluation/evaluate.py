@@ -17,8 +17,8 @@ def evaluate(predictor, data, split="val", verbose=True):
         verbose: show a progress bar with the running mean IoU.
 
     Returns:
-        Dictionary that JSON can hold: `mean_iou`, `pixel_accuracy`, `mean_accuracy`, `iou` (class name
-        -> value, None for a class that never occurs), `images`, `confusion` (rows truth).
+        Dictionary that JSON can hold: `mean_iou`, `pixel_accuracy`, `mean_accuracy`, `iou` (class
+        name -> value, None for a class that never occurs), `images`, `confusion` (rows truth).
 
     Raises:
         ValueError: the records have other classes than the model.
@@ -50,12 +50,13 @@ def summarize(metrics, names):
     }
 
 
-def table(results):
-    """Format the results of `evaluate` as lines of text, classes first."""
-    width = max(map(len, results["iou"])) + 2
-    lines = [f"{'class':{width}}   IoU"]
+def table(results, thin=()):
+    """Format the results of `evaluate` as lines of text, classes first; mark thin classes."""
+    width = max(map(len, (*results["iou"], "pixel_accuracy"))) + 2
+    lines = [f"{'class':{width}} IoU %"]
     for name, value in results["iou"].items():
-        lines.append(f"{name:{width}}{'absent' if value is None else f'{100 * value:6.2f}'}")
+        number = "absent" if value is None else f"{100 * value:6.2f}"
+        lines.append(f"{name:{width}}{number}{'   thin or small' if name in thin else ''}")
     lines.append("")
     for key in ("mean_iou", "pixel_accuracy", "mean_accuracy"):
         lines.append(f"{key:{width}}{100 * results[key]:6.2f}")

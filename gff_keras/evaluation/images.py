@@ -52,7 +52,8 @@ def read_image(path):
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{path} is not a readable image: {reason}; give a JPEG or PNG.") from error
+        message = f"{path} is not a readable image: {reason}; give a JPEG or PNG."
+        raise ValueError(message) from error
 
 
 def _read_all(images, out):

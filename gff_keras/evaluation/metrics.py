@@ -12,7 +12,8 @@ class SegmentationMetrics(keras.metrics.Metric):
     """Mean IoU, pixel accuracy, mean accuracy and per-class IoU.
 
     Pixels are counted in integers (64 bits on TensorFlow), so the result is exact for any number of
-    pixels. Classes absent from both truth and prediction are NaN in `iou` and left out of the means.
+    pixels. Classes absent from both truth and prediction are NaN in `iou` and left out of the
+    means.
 
     Call with labels (B, H, W) or (B, H, W, 1) and either logits (B, H, W, num_classes) or predicted
     classes (B, H, W) of an integer dtype.
@@ -45,7 +46,7 @@ class SegmentationMetrics(keras.metrics.Metric):
             y_pred = ops.argmax(y_pred, axis=-1)
         prediction = ops.reshape(ops.cast(y_pred, "int32"), (-1,))
         valid = ops.not_equal(truth, self.ignore_label)
-        cell = ops.where(valid, truth * n + prediction, n * n)  # ignored pixels go to one cell beyond
+        cell = ops.where(valid, truth * n + prediction, n * n)  # ignored: one cell beyond
         counts = ops.bincount(cell, minlength=n * n + 1)[: n * n]
         counts = ops.cast(ops.reshape(counts, (n, n)), self.confusion.dtype)
         self.confusion.assign_add(counts)
@@ -64,7 +65,7 @@ class SegmentationMetrics(keras.metrics.Metric):
         }
 
     def confusion_matrix(self):
-        """Return the counts as a NumPy array (num_classes, num_classes): rows truth, columns prediction."""
+        """Return the counts as a NumPy array: rows truth, columns prediction."""
         return np.asarray(ops.convert_to_numpy(self.confusion))
 
     def get_config(self):

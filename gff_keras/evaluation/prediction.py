@@ -18,7 +18,8 @@ class Predictor:
 
     Args:
         model: `GFFNet`.
-        image_size: (height, width) at which the network sees an image; its own size if None. Results
+        image_size: (height, width) at which the network sees an image; its own size if None.
+            Results
             have the size of the image in any case.
     """
 
@@ -76,8 +77,8 @@ def load_predictor(path, image_size=None):
         image_size: overrides the size that the recipe trained at.
 
     Returns:
-        `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the folder has
-        none.
+        `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the folder
+        has none.
     """
     model = load_model(path)
     folder = Path(path).parent

@@ -1,7 +1,7 @@
 """Convolution, batch normalisation and ReLU with PyTorch's conventions.
 
-The paper's network was written in PyTorch: padding is the same on both sides (TensorFlow's "same" pads a
-strided convolution on one side only and shifts every feature map against the image), and batch
+The paper's network was written in PyTorch: padding is the same on both sides (TensorFlow's "same" pads
+a strided convolution on one side only and shifts every feature map against the image), and batch
 normalisation uses momentum 0.1 and epsilon 1e-5 (Keras counts momentum the other way round: 0.9).
 """
 
@@ -21,8 +21,8 @@ TORCH_INITIALIZER = {
 class Conv2D(keras.layers.Conv2D):
     """2-D convolution, padded by `dilation * (kernel_size - 1) / 2` on every side.
 
-    Output size is `ceil(input / stride)`. Takes the arguments of `keras.layers.Conv2D`; `padding` must
-    be "same" (the default here), kernel sizes odd.
+    Output size is `ceil(input / stride)`. Takes the arguments of `keras.layers.Conv2D`; `padding`
+    must be "same" (the default here), kernel sizes odd.
     """
 
     def __init__(self, filters, kernel_size, *, padding="same", kernel_initializer=None, **kwargs):
@@ -33,7 +33,7 @@ class Conv2D(keras.layers.Conv2D):
             filters, kernel_size, padding=padding, kernel_initializer=kernel_initializer, **kwargs
         )
         if any(k % 2 == 0 for k in self.kernel_size):
-            raise ValueError(f"kernel_size={kernel_size} is even; symmetric padding needs odd sizes.")
+            raise ValueError(f"kernel_size={kernel_size} is even; symmetric padding needs odd.")
 
     def convolution_op(self, inputs, kernel):
         return conv2d(inputs, kernel, self.strides[0], self.dilation_rate[0])

@@ -21,8 +21,8 @@ class DenseFeaturePyramid(keras.layers.Layer):
         filters: channels of every output level.
         kernel_size: of H_i, one convolution, BN, ReLU. Only 1 fits the 0.8 M parameters of Table 3.
 
-    Call with a list `[X~_1, ..., X~_L, y_0]`: the fused levels (B, H_l, W_l, C), finest first, and the
-    context map last. Returns a list of L maps (B, H_l, W_l, filters), finest first.
+    Call with a list `[X~_1, ..., X~_L, y_0]`: the fused levels (B, H_l, W_l, C), finest first, and
+    the context map last. Returns a list of L maps (B, H_l, W_l, filters), finest first.
     """
 
     def __init__(self, filters=256, kernel_size=1, **kwargs):

@@ -1,6 +1,6 @@
 """Gated Fully Fusion (paper, section "Gated Fully Fusion", Eq. 5).
 
-    X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w_l * X_l + b_l)
+X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w_l * X_l + b_l)
 """
 
 import keras

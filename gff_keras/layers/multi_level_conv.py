@@ -11,7 +11,8 @@ from gff_keras.layers.resizing import resize_bilinear, spatial_size, sum_resized
 class MultiLevelConv(keras.layers.Layer):
     """Convolve the concatenation of feature maps, all resized to the size of the last one.
 
-    A convolution over a concatenation is a sum of convolutions over its parts, and a 1x1 convolution
+    A convolution over a concatenation is a sum of convolutions over its parts, and a 1x1
+    convolution
     commutes with bilinear resizing; so each map is convolved at its own size and only the result is
     resized. The numbers are those of resize, concatenate, convolve, at a fraction of the cost.
 

@@ -1,9 +1,9 @@
 """Pyramid Pooling Module (Zhao et al., CVPR 2017), the context part of the paper's network.
 
 Pooling and upsampling are linear in each axis, so both are written as products with small matrices:
-adaptive averaging with (bins, H), bilinear upsampling with (H, bins). That is exact for any H and W,
-known or not when the graph is traced, and lets the 3x3 convolution over the upsampled bins be computed
-on the bins themselves.
+adaptive averaging with (bins, H), bilinear upsampling with (H, bins). That is exact for any H and
+W, known or not when the graph is traced, and lets the 3x3 convolution over the upsampled bins be
+computed on the bins themselves.
 """
 
 import keras
@@ -14,7 +14,9 @@ from gff_keras.layers.resizing import spatial_size
 
 
 def averaging_matrix(bins, n):
-    """Rows average the bins of torch.nn.AdaptiveAvgPool: bin i spans [floor(i n / bins), ceil((i + 1) n / bins)).
+    """Rows average the bins of torch.nn.AdaptiveAvgPool over an axis.
+
+    Bin i spans [floor(i n / bins), ceil((i + 1) n / bins)).
 
     Args:
         bins: number of bins, an integer.
@@ -51,7 +53,9 @@ def _three_taps(matrix):
 
 @keras.saving.register_keras_serializable(package="gff_keras")
 class PyramidPooling(keras.layers.Layer):
-    """Average over 1x1 .. 6x6 bins, 1x1 convolve, upsample, concatenate with the input, 3x3 convolve.
+    """Add context to a feature map: averages over 1x1, 2x2, 3x3 and 6x6 bins.
+
+    Each is convolved (1x1) and upsampled; with the input they pass a 3x3 convolution.
 
     Each branch has C // len(bins) channels, BN and ReLU; so does the output.
 

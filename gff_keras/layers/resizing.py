@@ -47,7 +47,7 @@ def sum_resized(maps, size):
     Returns:
         Tensor (B, height, width, C).
     """
-    groups = []
+    groups: list[list] = []
     for x in maps:
         for group in groups:
             if _same_static_size(group[0], x):

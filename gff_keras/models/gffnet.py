@@ -1,10 +1,10 @@
 """GFFNet: the network of "GFF: Gated Fully Fusion for Semantic Segmentation" (AAAI 2020), Fig. 3.
 
-    images -> normalise -> dilated ResNet -> X_1 .. X_4                  strides 4, 8, 8, 8
-    X_4 -> pyramid pooling -> y_0                                        context
-    X_1 .. X_4 -> gated fully fusion (Eq. 5) -> refine -> X~_1 .. X~_4   details
-    y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
-    [y_0, y_1 .. y_4] at stride 4 -> 1x1 convolution -> logits at image size
+images -> normalise -> dilated ResNet -> X_1 .. X_4                  strides 4, 8, 8, 8
+X_4 -> pyramid pooling -> y_0                                        context
+X_1 .. X_4 -> gated fully fusion (Eq. 5) -> refine -> X~_1 .. X~_4   details
+y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
+[y_0, y_1 .. y_4] at stride 4 -> 1x1 convolution -> logits at image size
 """
 
 import keras
@@ -18,14 +18,15 @@ class GFFNet(keras.Model):
 
     ```python
     model = GFFNet(backbone="resnet18", num_classes=11)
-    logits = model(images)["logits"]  # images (B, H, W, 3), RGB 0..255; logits (B, H, W, 11) float32
+    logits = model(images)["logits"]  # (B, H, W, 3), RGB 0..255 -> (B, H, W, 11) float32
     model.compile(optimizer, loss=SegmentationCrossEntropy(), metrics=[SegmentationMetrics(11)])
     model.fit(dataset)  # pairs (images, labels), labels (B, H, W) with 255 = ignore
     ```
 
     Args:
         backbone: "resnet18" .. "resnet152", or a `keras.Model` from normalised images to a list of
-            features, finest level first (PPM and auxiliary head take the last and the last but one).
+            features, finest level first (PPM and auxiliary head take the last and the last but
+            one).
         num_classes: classes to predict.
         fusion: "gff", or None for PSPNet's plain context path.
         dfp: add the dense feature pyramid (needs a fusion).
@@ -39,7 +40,8 @@ class GFFNet(keras.Model):
         aux_loss_weight: weight of the auxiliary loss in `fit`.
         dtype: dtype policy, for example "mixed_bfloat16"; logits are float32 under any.
 
-    Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits` likewise.
+    Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits`
+    likewise.
     """
 
     def __init__(
@@ -111,13 +113,15 @@ class GFFNet(keras.Model):
         return keras.Model(self.input, self.output["logits"], name=f"{self.name}_segmenter")
 
     def gates(self, images):
-        """Return the gate maps G_l of `images` (B, H, W, 3): a list of (B, H_l, W_l, 1), finest first.
+        """Return the gate maps of `images` (B, H, W, 3): a list of (B, H_l, W_l, 1), finest first.
 
         Raises:
             ValueError: the network has no gates (`fusion` is not "gff").
         """
         if self.fusion != "gff":
-            raise ValueError(f"fusion={self.fusion!r} has no gates; build GFFNet with fusion='gff'.")
+            raise ValueError(
+                f"fusion={self.fusion!r} has no gates; build GFFNet with fusion='gff'."
+            )
         features = self.backbone(self.get_layer("normalize")(images), training=False)
         return self.get_layer("gff").gates(features)
 
@@ -168,7 +172,9 @@ def _check_arguments(num_classes, fusion, dfp, filters, input_shape):
     if fusion not in (None, "gff"):
         raise ValueError(f"fusion={fusion!r} is unknown; choose 'gff' or None.")
     if dfp and fusion is None:
-        raise ValueError("dfp=True needs fused features; set fusion='gff', or dfp=False for PSPNet.")
+        raise ValueError(
+            "dfp=True needs fused features; set fusion='gff', or dfp=False for PSPNet."
+        )
     if num_classes < 1 or filters < 1:
         raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
     if len(input_shape) != 3 or input_shape[-1] != 3:
@@ -180,7 +186,7 @@ def _with_policy(layer_class, policy):
 
 
 def _auxiliary_head(x, images, num_classes, dropout, policy):
-    """Second prediction from stage 3 of the backbone, to help the optimisation (Lee et al., 2015)."""
+    """Second prediction, from stage 3 of the backbone, to help training (Lee et al., 2015)."""
     x = layers.ConvBNReLU(256, 3, dtype=policy, name="aux_conv")(x)
     x = keras.layers.Dropout(dropout, dtype=policy, name="aux_dropout")(x)
     x = layers.MultiLevelConv(num_classes, use_bias=True, dtype=policy, name="aux_classifier")([x])

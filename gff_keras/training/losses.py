@@ -11,8 +11,8 @@ class SegmentationCrossEntropy(keras.losses.Loss):
     """Mean softmax cross-entropy (nats) over all pixels whose label is not `ignore_label`.
 
     Call with labels (B, H, W) or (B, H, W, 1), integers of any dtype, and logits (B, H, W, C); an
-    optional `sample_weight`, broadcastable to (B, H, W), weights each pixel. A batch without a labelled
-    pixel has loss 0 and gradient 0.
+    optional `sample_weight`, broadcastable to (B, H, W), weights each pixel. A batch without a
+    labelled pixel has loss 0 and gradient 0.
 
     Args:
         ignore_label: label of pixels that do not count.

@@ -74,7 +74,9 @@ class Recipe:
             if size is None:
                 continue
             if len(size) not in (1, 2) or min(size) < 1:
-                raise ValueError(f"{name}={size} is neither one size nor (height, width) in pixels.")
+                raise ValueError(
+                    f"{name}={size} is neither one size nor (height, width) in pixels."
+                )
             if len(size) == 1:
                 object.__setattr__(self, name, (*size, *size))
         for name in ("batch_size", "epochs", "learning_rate"):
@@ -85,7 +87,8 @@ class Recipe:
 
     def augmentation(self):
         """Return the recipe's `Augmentation`."""
-        return Augmentation(self.crop_size, self.scale, self.flip, self.color_jitter)
+        height, width = self.crop_size
+        return Augmentation((height, width), self.scale, self.flip, self.color_jitter)
 
     def model(self, num_classes):
         """Build the recipe's network with random weights."""

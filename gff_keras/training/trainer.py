@@ -1,9 +1,9 @@
 """One training run: a recipe in, a folder of checkpoints, logs and figures out.
 
-    OUT/recipe.json  labels.json     what was run, and the classes
-    OUT/best.keras   last.keras      highest validation mean IoU, and the end
-    OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
-    OUT/learning_curves.png
+OUT/recipe.json  labels.json     what was run, and the classes
+OUT/best.keras   last.keras      highest validation mean IoU, and the end
+OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
+OUT/learning_curves.png
 """
 
 import math
@@ -26,6 +26,14 @@ from gff_keras.training.schedules import PolynomialDecay
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
+FILES = (
+    "recipe.json",
+    "labels.json",
+    "best.keras",
+    "last.keras",
+    "history.csv",
+    "learning_curves.png",
+)
 
 
 def train(recipe, verbose="auto"):
@@ -81,7 +89,7 @@ def train(recipe, verbose="auto"):
 
 
 def load_weights(model, path, batches):
-    """Load folded ImageNet weights into the backbone, say what fitted, and calibrate on `batches`."""
+    """Load folded ImageNet weights, say what fitted, and calibrate the backbone on `batches`."""
     report = load_folded_resnet(model.backbone, path)
     print(f"Weights from {path}:\n{report}")
     normalize = model.get_layer("normalize")
@@ -98,7 +106,7 @@ def _steps_and_epochs(recipe, examples):
 
 
 def _validation_batches(recipe):
-    """Whole images; one at a time where sizes may differ, since padding would change the context."""
+    """Whole images; one at a time where sizes may differ: padding would change the context."""
     return evaluation_dataset(
         recipe.data,
         batch_size=recipe.batch_size if recipe.image_size else 1,
@@ -112,10 +120,17 @@ def _prepare_folder(recipe, labels):
             raise FileExistsError(
                 f"{recipe.out} already holds a run; choose another --out, or add --overwrite."
             )
-        shutil.rmtree(recipe.out)
+        _remove_run(recipe.out)
     recipe.out.mkdir(parents=True, exist_ok=True)
     recipe.save(recipe.out / "recipe.json")
     labels.save(recipe.out / "labels.json")
+
+
+def _remove_run(folder):
+    """Remove what a run writes and nothing else: the user may keep other files there."""
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _callbacks(out, validates):

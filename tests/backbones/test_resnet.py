@@ -3,17 +3,19 @@ import pytest
 
 from gff_keras.backbones import RESNETS, resnet
 
-CHANNELS = {name: (64, 128, 256, 512) if name in ("resnet18", "resnet34") else (256, 512, 1024, 2048) for name in RESNETS}
-
 
 @pytest.mark.parametrize("name", RESNETS)
 def test_features(name):
+    narrow = name in ("resnet18", "resnet34")
+    channels = (64, 128, 256, 512) if narrow else (256, 512, 1024, 2048)
     shapes = [x.shape for x in resnet(name, input_shape=(97, 131, 3)).outputs]
     sizes = [(25, 33), (13, 17), (13, 17), (13, 17)]
-    assert shapes == [(None, *s, c) for s, c in zip(sizes, CHANNELS[name], strict=True)]
+    assert shapes == [(None, *s, c) for s, c in zip(sizes, channels, strict=True)]
 
 
-@pytest.mark.parametrize("stride, strides", [(8, (4, 8, 8, 8)), (16, (4, 8, 16, 16)), (32, (4, 8, 16, 32))])
+@pytest.mark.parametrize(
+    "stride, strides", [(8, (4, 8, 8, 8)), (16, (4, 8, 16, 16)), (32, (4, 8, 16, 32))]
+)
 def test_output_strides(stride, strides):
     outputs = resnet("resnet18", stride, (128, 64, 3)).outputs
     assert [x.shape[1:3] for x in outputs] == [(128 // s, 64 // s) for s in strides]

@@ -23,7 +23,8 @@ def convolve(x, kernel, stride, dilation):
 
 @pytest.mark.parametrize("size", [(12, 16), (13, 15)])
 @pytest.mark.parametrize(
-    "kernel_size, stride, dilation", [(1, 1, 1), (3, 1, 1), (3, 1, 2), (3, 1, 4), (7, 2, 1), (3, 2, 1), (1, 2, 1)]
+    "kernel_size, stride, dilation",
+    [(1, 1, 1), (3, 1, 1), (3, 1, 2), (3, 1, 4), (7, 2, 1), (3, 2, 1), (1, 2, 1)],
 )
 def test_conv_pads_symmetrically(rng, size, kernel_size, stride, dilation):
     x = rng.normal(size=(2, *size, 3)).astype("float32")

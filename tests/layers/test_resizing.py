@@ -42,7 +42,8 @@ def test_keeps_the_dtype(rng, dtype):
 
 def test_sum_of_maps_of_several_sizes(rng):
     maps = [
-        rng.normal(size=(2, h, w, 3)).astype("float32") for h, w in ((9, 12), (5, 6), (5, 6), (3, 2))
+        rng.normal(size=(2, h, w, 3)).astype("float32")
+        for h, w in ((9, 12), (5, 6), (5, 6), (3, 2))
     ]
     expected = sum(bilinear(x, (9, 12)) for x in maps)
     np.testing.assert_allclose(sum_resized(maps, (9, 12)), expected, atol=1e-5)

@@ -193,8 +193,8 @@ def flip_error(model, x):
 def test_flip_equivariance(rng, model):
     """With mirror-symmetric kernels flipping commutes with the network where its grid is symmetric.
 
-    Symmetric padding puts samples at pixels 0, 8, 16, ...; a mirror image of that grid is itself when
-    the width is 8k + 1. At other widths the grid moves by up to 7 pixels; docs/alignment.md.
+    Symmetric padding puts samples at pixels 0, 8, 16, ...; a mirror image of that grid is itself
+    when the width is 8k + 1. At other widths the grid moves by up to 7 pixels; docs/alignment.md.
     """
     symmetric = mirrored(model)
     x = images(rng, 1, 65, 97)

@@ -1,0 +1,25 @@
+"""A small GFFNet-ResNet-18 on drawn street scenes, from random weights: the quickstart's recipe."""
+
+from pathlib import Path
+
+from gff_keras.training import Recipe
+
+RECIPE = Recipe(
+    data=Path("records/street_scenes"),
+    out=Path("runs/street_scenes_resnet18"),
+    backbone="resnet18",
+    output_stride=16,
+    filters=128,
+    crop_size=(128, 128),
+    scale=(0.75, 1.5),
+    batch_size=8,
+    epochs=12,
+    learning_rate=0.05,
+)
+
+if __name__ == "__main__":
+    import sys
+
+    from gff_keras.cli import main
+
+    sys.exit(main(["train", __file__, *sys.argv[1:]]))
