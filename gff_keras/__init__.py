@@ -1,9 +1,9 @@
 """Semantic segmentation with Gated Fully Fusion networks, for Keras 3."""
 
-from gff_keras import layers
+from gff_keras import data, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
 from gff_keras.training import losses, optimizers, schedules
 
 __version__ = "0.1.0"
-__all__ = ["GFFNet", "layers", "losses", "metrics", "optimizers", "schedules"]
+__all__ = ["GFFNet", "data", "layers", "losses", "metrics", "optimizers", "schedules"]

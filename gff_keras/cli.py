@@ -69,6 +69,8 @@ def load_recipe(name):
     """Return `(RECIPE, docstring)` of a recipe given by name or path of a Python file."""
     import runpy
 
+    from gff_keras.training import Recipe
+
     path = Path(name)
     if path.suffix != ".py":
         path = _recipes_folder() / f"{name}.py"
@@ -76,8 +78,11 @@ def load_recipe(name):
         raise FileNotFoundError(
             f"Recipe {name!r} not found; give a Python file or one of {', '.join(recipe_names())}."
         )
-    module = runpy.run_path(str(path))
-    if "RECIPE" not in module:
+    try:
+        module = runpy.run_path(str(path))
+    except Exception as error:
+        raise ValueError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    if not isinstance(module.get("RECIPE"), Recipe):
         raise ValueError(f"{path} defines no RECIPE; see recipes/camvid_resnet18.py for the form.")
     return module["RECIPE"], module["__doc__"]
 

@@ -19,7 +19,7 @@ from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.training import train
 from gff_keras.visualization import gate_sheet, prediction_sheet
 
-SCENES: dict[str, Any] = {"train": 400, "val": 80, "height": 128, "width": 256}
+SCENES: dict[str, Any] = {"train": 400, "val": 40, "height": 192, "width": 384}
 PICTURES = 6
 GATE_SHEETS = 2
 
@@ -83,6 +83,6 @@ Done in {minutes:.1f} minutes. Look at
   {out}/run/best.keras           the model
 Next
   gff-keras predict IMAGE --model {out}/run/best.keras
-  gff-keras info {out}/run/best.keras --size 128 256
+  gff-keras info {out}/run/best.keras --size 192 384
   tensorboard --logdir {out}/run/tensorboard
   python -m tfrecords_tools build folder --help     then train on your own images"""

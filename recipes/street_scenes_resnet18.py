@@ -8,13 +8,14 @@ RECIPE = Recipe(
     data=Path("records/street_scenes"),
     out=Path("runs/street_scenes_resnet18"),
     backbone="resnet18",
-    output_stride=16,
-    filters=128,
-    crop_size=(128, 128),
+    output_stride=32,
+    filters=64,
+    crop_size=(160, 160),
     scale=(0.75, 1.5),
     batch_size=8,
-    epochs=12,
+    epochs=16,
     learning_rate=0.05,
+    thin_weight=5.0,
 )
 
 if __name__ == "__main__":

@@ -61,19 +61,55 @@ def records(tmp_path_factory):
     )
 
 
-@pytest.fixture(scope="session")
-def trained(records, tmp_path_factory):
-    """`(recipe, model, history)` of a tiny training run of two epochs; do not change its folder."""
-    from gff_keras.training import Recipe, train
+@pytest.fixture
+def eager():
+    """Run graphs eagerly: for a step or two, tracing them takes longer."""
+    import tensorflow as tf
 
-    recipe = Recipe(
-        data=records,
-        out=tmp_path_factory.mktemp("runs") / "blocks",
-        backbone="resnet18",
-        filters=8,
-        crop_size=(33, 41),
-        batch_size=2,
-        epochs=2,
-        learning_rate=0.02,
-    )
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """Function that builds a GFFNet on a backbone of four convolutions, so that tests take seconds."""
+    import keras
+
+    from gff_keras import GFFNet, layers
+
+    def build(num_classes=3, **arguments):
+        images = x = keras.Input((None, None, 3))
+        features = []
+        for filters, strides in ((8, 2), (12, 2), (16, 2), (20, 1)):
+            x = keras.layers.ReLU()(layers.Conv2D(filters, 3, strides=strides)(x))
+            features.append(x)
+        backbone = keras.Model(images, features[1:])  # strides 4, 8, 8
+        return GFFNet(backbone, num_classes, **{"filters": 8, **arguments})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(records, tiny_model):
+    """Function that makes a recipe of the tiny model on `records`."""
+    from gff_keras.training import Recipe
+
+    class TinyRecipe(Recipe):
+        def model(self, num_classes):
+            return tiny_model(num_classes, dropout=self.dropout, aux_head=self.aux_head)
+
+    def make(out, **changes):
+        fields = dict(data=records, crop_size=(33, 41), batch_size=2, epochs=2, learning_rate=0.02)
+        return TinyRecipe(out=out, **{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_recipe, tmp_path_factory):
+    """`(recipe, model, history)` of a training run of two epochs; do not change its folder."""
+    from gff_keras.training import train
+
+    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "tiny")
     return recipe, *train(recipe, verbose=0)

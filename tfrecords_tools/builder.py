@@ -6,7 +6,6 @@ so a folder under its wanted name is always complete.
 
 from __future__ import annotations
 
-import os
 import shutil
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -33,11 +32,6 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         # Kept out of tfds's table of names: these builders need arguments that tfds.load lacks.
         super().__init_subclass__(skip_registration=True, **kwargs)
 
-    def __init__(self, **kwargs: Any) -> None:
-        # tfds adds text of its own to exceptions; this keeps the one that was raised.
-        self.failure: Exception | None = None
-        super().__init__(**kwargs)
-
     @abstractmethod
     def split_examples(self) -> dict[str, Iterator[Example]]:
         """The examples of each split; called once, generated lazily."""
@@ -58,20 +52,12 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
-        try:
-            splits = self.split_examples()
-        except Exception as error:
-            self.failure = error
-            raise
+        splits = self.split_examples()
         return {name: self._generate_examples(examples) for name, examples in splits.items()}
 
     def _generate_examples(self, examples: Iterator[Example]) -> Iterator[tuple[str, Any]]:
-        try:
-            for key, image, label in examples:
-                yield key, {"image": image, "label": label, "id": key}
-        except Exception as error:
-            self.failure = error
-            raise
+        for key, image, label in examples:
+            yield key, {"image": image, "label": label, "id": key}
 
 
 def write_records(
@@ -89,33 +75,37 @@ def write_records(
         `out`.
 
     Raises:
-        ValueError, FileNotFoundError: As the builder raised it, without the text tfds adds.
+        ValueError, FileNotFoundError: As the builder raised it.
         FileExistsError: `out` holds something that must not be replaced.
     """
-    out = Path(os.path.abspath(out.expanduser()))
+    out = out.expanduser().resolve()
     _refuse_existing(out, overwrite)
     staging = out.with_name(f"incomplete.{out.name}")
     shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
-    builder: SegmentationBuilder | None = None
     try:
         staging.mkdir(parents=True)
         builder = builder_class(data_dir=str(staging), **arguments)
         config = tfds.download.DownloadConfig(try_download_gcs=False, register_checksums=False)
         with redirect_stdout(StringIO()):  # tfds's notices; its progress bars go to stderr
             builder.download_and_prepare(download_dir=str(staging), download_config=config)
-        if out.exists():
-            out.rename(staging / "replaced")
-        Path(builder.data_dir).rename(out)
-    except Exception:
-        if builder is not None and builder.failure is not None:
-            raise builder.failure from None
-        raise
+        _put_in_place(Path(builder.data_dir), out, staging / "replaced")
     finally:
         logging.set_verbosity(verbosity)
         shutil.rmtree(staging, ignore_errors=True)
     return out
+
+
+def _put_in_place(new: Path, out: Path, replaced: Path) -> None:
+    if out.exists():
+        out.rename(replaced)
+    try:
+        new.rename(out)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(out)
+        raise
 
 
 def _refuse_existing(out: Path, overwrite: bool) -> None:

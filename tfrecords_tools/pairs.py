@@ -150,15 +150,14 @@ def read_image(path: Path) -> tuple[bytes, Image.Image]:
         raise ValueError(f"{path} cannot be read ({error.strerror}); make it readable") from None
     if not data:
         raise ValueError(f"{path} is empty (0 bytes); copy it again or remove it and its partner")
-    wanted = FORMATS[path.suffix.lower()]
+    wanted = FORMATS[path.suffix.lower()]  # MPO below: a JPEG with a second picture behind it
     try:
         image = Image.open(io.BytesIO(data))
     except (OSError, ValueError, Image.DecompressionBombError):
         raise ValueError(f"{path} is not a {wanted} image; replace it or remove the pair") from None
-    if image.format != wanted:
-        raise ValueError(
-            f"{path} holds {image.format} data, not {wanted}; convert it, do not just rename it"
-        )
+    if image.format != wanted and not (wanted == "JPEG" and image.format == "MPO"):
+        remedy = "rename" if image.format in FORMATS.values() else "convert"
+        raise ValueError(f"{path} holds {image.format} data, not {wanted}; {remedy} it")
     try:
         if wanted == "PNG":
             Image.open(io.BytesIO(data)).verify()  # checksums, which load() leaves out

@@ -90,8 +90,11 @@ class LabelSet:
             pairs = {index: index for index in range(self.num_classes)}
         if pairs:
             table[list(pairs)] = list(pairs.values())
-        inside = (raw >= 0) & (raw <= MAX_RAW_VALUE)
-        train = np.where(inside, table[np.where(inside, raw, 0).astype(np.intp)], -1)
+        if raw.dtype in (np.uint8, np.uint16):
+            train = table[raw]
+        else:
+            inside = (raw >= 0) & (raw <= MAX_RAW_VALUE)
+            train = np.where(inside, table[np.where(inside, raw, 0).astype(np.intp)], -1)
         if (train < 0).any():
             values = np.unique(raw[train < 0]).tolist()
             listed = ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")

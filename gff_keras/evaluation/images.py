@@ -1,5 +1,6 @@
 """Predictions and gate maps of image files, written as pictures."""
 
+import itertools
 from pathlib import Path
 
 import keras
@@ -49,8 +50,11 @@ def read_image(path):
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip, not scale
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # decoders of damaged files raise nearly anything
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
         message = f"{path} is not a readable image: {reason}; give a JPEG or PNG."
         raise ValueError(message) from error
@@ -74,7 +78,10 @@ def _image_paths(images):
         return [images]
     if not images.is_dir():
         raise FileNotFoundError(f"{images} does not exist; give an image or a folder of images.")
-    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         raise FileNotFoundError(f"{images} holds no image ({', '.join(SUFFIXES)}).")
+    for path, following in itertools.pairwise(sorted(paths, key=lambda p: p.with_suffix(""))):
+        if path.with_suffix("") == following.with_suffix(""):
+            raise ValueError(f"{path} and {following} would have one result; rename one of them.")
     return paths

@@ -47,7 +47,7 @@ class SegmentationMetrics(keras.metrics.Metric):
         prediction = ops.reshape(ops.cast(y_pred, "int32"), (-1,))
         valid = ops.not_equal(truth, self.ignore_label)
         cell = ops.where(valid, truth * n + prediction, n * n)  # ignored: one cell beyond
-        counts = ops.bincount(cell, minlength=n * n + 1)[: n * n]
+        counts = ops.segment_sum(ops.ones_like(cell), cell, num_segments=n * n + 1)[: n * n]
         counts = ops.cast(ops.reshape(counts, (n, n)), self.confusion.dtype)
         self.confusion.assign_add(counts)
 

@@ -19,11 +19,12 @@ class Predictor:
     Args:
         model: `GFFNet`.
         image_size: (height, width) at which the network sees an image; its own size if None.
-            Results
-            have the size of the image in any case.
+            Results have the size of the image in any case.
     """
 
     def __init__(self, model, image_size=None):
+        if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
+            raise ValueError(f"image_size={image_size} is not (height, width) in pixels.")
         self.model = model
         self.image_size = image_size
         self._segmenter = model.segmenter()
@@ -83,7 +84,7 @@ def load_predictor(path, image_size=None):
     model = load_model(path)
     folder = Path(path).parent
     if image_size is None and (folder / "recipe.json").is_file():
-        image_size = json.loads((folder / "recipe.json").read_text()).get("image_size")
+        image_size = _trained_image_size(folder / "recipe.json")
     labels_file = folder / "labels.json"
     if labels_file.is_file():
         labels = LabelSet.load(labels_file)
@@ -95,4 +96,16 @@ def load_predictor(path, image_size=None):
             f"{labels_file} names {labels.num_classes} classes, but {path} predicts "
             f"{model.num_classes}; put the model back beside the labels it was trained with."
         )
-    return Predictor(model, tuple(image_size) if image_size else None), labels
+    return Predictor(model, image_size), labels
+
+
+def _trained_image_size(recipe):
+    """Read `image_size` from a run's recipe.json: (height, width) or None."""
+    try:
+        size = json.loads(recipe.read_text(encoding="utf-8"))["image_size"]
+        return None if size is None else (int(size[0]), int(size[1]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{recipe} does not tell the image_size of the run ({error!r}); "
+            "correct it, or move it away to use images at their own size."
+        ) from error

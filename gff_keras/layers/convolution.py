@@ -1,8 +1,9 @@
 """Convolution, batch normalisation and ReLU with PyTorch's conventions.
 
-The paper's network was written in PyTorch: padding is the same on both sides (TensorFlow's "same" pads
-a strided convolution on one side only and shifts every feature map against the image), and batch
-normalisation uses momentum 0.1 and epsilon 1e-5 (Keras counts momentum the other way round: 0.9).
+The paper's network was written in PyTorch: padding is the same on both sides (TensorFlow's "same"
+pads a strided convolution on one side only and shifts every feature map against the image), and
+batch normalisation uses momentum 0.1 and epsilon 1e-5 (Keras counts momentum the other way round:
+0.9).
 """
 
 import functools

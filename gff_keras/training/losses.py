@@ -16,11 +16,19 @@ class SegmentationCrossEntropy(keras.losses.Loss):
 
     Args:
         ignore_label: label of pixels that do not count.
+        class_weights: weight of every class in the mean, one number each; all 1 if None.
     """
 
-    def __init__(self, ignore_label=IGNORE_LABEL, name="segmentation_cross_entropy", **kwargs):
+    def __init__(
+        self,
+        ignore_label=IGNORE_LABEL,
+        class_weights=None,
+        name="segmentation_cross_entropy",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         self.ignore_label = ignore_label
+        self.class_weights = None if class_weights is None else list(class_weights)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         # Not Loss.call: the mean runs over labelled pixels, not over all elements.
@@ -32,9 +40,15 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         weights = ops.cast(valid, "float32")
         labels = ops.where(valid, labels, 0)  # an index that exists; its weight is zero
         losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        if self.class_weights is not None:
+            weights = weights * ops.take(ops.array(self.class_weights, "float32"), labels)
         if sample_weight is not None:
             weights = weights * ops.cast(sample_weight, "float32")
         return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-7)
 
     def get_config(self):
-        return {**super().get_config(), "ignore_label": self.ignore_label}
+        return {
+            **super().get_config(),
+            "ignore_label": self.ignore_label,
+            "class_weights": self.class_weights,
+        }

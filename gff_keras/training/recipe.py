@@ -63,6 +63,8 @@ class Recipe:
     """L2 coefficient, coupled with the gradient."""
     aux_loss_weight: float = 0.4
     """Weight of the auxiliary loss."""
+    thin_weight: float = 1.0
+    """Weight in the loss of the classes that the label set calls thin."""
     seed: int = 0
     """Of weights, data order, augmentation and dropout."""
     overwrite: bool = False
@@ -79,7 +81,7 @@ class Recipe:
                 )
             if len(size) == 1:
                 object.__setattr__(self, name, (*size, *size))
-        for name in ("batch_size", "epochs", "learning_rate"):
+        for name in ("batch_size", "epochs", "learning_rate", "thin_weight"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
         if self.total_steps is not None and self.total_steps < 1:

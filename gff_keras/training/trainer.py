@@ -55,6 +55,7 @@ def train(recipe, verbose="auto"):
     examples = num_examples(recipe.data, "train")
     validates = "val" in open_records(recipe.data).info.splits
     steps, epochs = _steps_and_epochs(recipe, examples)
+    total_steps = recipe.total_steps or steps * epochs
     batches = training_dataset(
         recipe.data,
         batch_size=recipe.batch_size,
@@ -67,11 +68,11 @@ def train(recipe, verbose="auto"):
         load_weights(model, recipe.weights, batches)
     model.compile(
         optimizer=SGD(
-            PolynomialDecay(recipe.learning_rate, steps * epochs, recipe.power),
+            PolynomialDecay(recipe.learning_rate, total_steps, recipe.power),
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         ),
-        loss=SegmentationCrossEntropy(),
+        loss=SegmentationCrossEntropy(class_weights=_class_weights(recipe, labels)),
         metrics=[SegmentationMetrics(labels.num_classes)],
     )
     _prepare_folder(recipe, labels)
@@ -80,7 +81,7 @@ def train(recipe, verbose="auto"):
         steps_per_epoch=steps,
         epochs=epochs,
         validation_data=_validation_batches(recipe) if validates else None,
-        callbacks=_callbacks(recipe.out, validates),
+        callbacks=[StopAfter(total_steps), *_callbacks(recipe.out, validates)],
         shuffle=False,  # the data set shuffles
         verbose=verbose,
     )
@@ -97,12 +98,17 @@ def load_weights(model, path, batches):
     calibrate(model.backbone, images, report.loaded)
 
 
+def _class_weights(recipe, labels):
+    if recipe.thin_weight == 1:
+        return None
+    return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
+
+
 def _steps_and_epochs(recipe, examples):
     steps = math.ceil(examples / recipe.batch_size)
     if recipe.total_steps is None:
         return steps, recipe.epochs
-    epochs = math.ceil(recipe.total_steps / steps)
-    return math.ceil(recipe.total_steps / epochs), epochs
+    return steps, math.ceil(recipe.total_steps / steps)  # `StopAfter` ends the last epoch
 
 
 def _validation_batches(recipe):
@@ -149,10 +155,24 @@ def _callbacks(out, validates):
     return callbacks
 
 
+class StopAfter(keras.callbacks.Callback):
+    """End training after `total_steps` steps, also in the middle of an epoch."""
+
+    def __init__(self, total_steps):
+        super().__init__()
+        self.remaining = total_steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.remaining -= 1
+        if self.remaining <= 0:
+            self.model.stop_training = True
+
+
 class LogLearningRate(keras.callbacks.Callback):
     """Put the learning rate of an epoch's last step into the logs."""
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
         schedule = optimizer._learning_rate  # the property would give the rate of the next step
         logs["learning_rate"] = float(schedule(optimizer.iterations - 1))

@@ -33,9 +33,8 @@ VAL_SIZES = [(40 + 9 * i, 60 - 7 * i) for i in range(5)]
 
 def write(folder, splits, features=FEATURES, shards=1):
     keyed = {name: enumerate(examples) for name, examples in splits.items()}
-    builder = tfds.dataset_builders.AdhocBuilder(
-        "tiny", "1.0.0", features, keyed, data_dir=folder, disable_shuffling=True
-    )
+    options = dict(name="tiny", version="1.0.0", data_dir=folder, disable_shuffling=True)
+    builder = tfds.dataset_builders.AdhocBuilder(features=features, split_datasets=keyed, **options)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
     return str(builder.data_dir)
 
@@ -246,7 +245,7 @@ def test_splits_are_counted_or_refused(tiny, tmp_path):
 
 
 def test_arguments_out_of_range_are_refused(tiny):
-    good = {"batch_size": 1, "augmentation": RANDOM}
+    good = dict(batch_size=1, augmentation=RANDOM)
     for name, value in {"batch_size": 0, "shuffle_buffer": 0, "seed": -1}.items():
         with pytest.raises(ValueError, match=f"{name}={value}: give"):
             training_dataset(tiny, **good | {name: value})

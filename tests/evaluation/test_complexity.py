@@ -1,0 +1,69 @@
+"""Operations and parameters against sums by hand."""
+
+import math
+
+import pytest
+
+from gff_keras import GFFNet
+from gff_keras.evaluation.complexity import Block, block_name, complexity, table
+
+SIZE = (33, 47)  # stride 2: 17x24, stride 4: 9x12, stride 8: 5x6
+STEM = 2 * 17 * 24 * 64 * (7 * 7 * 3)
+
+
+def blocks_of(model):
+    blocks = complexity(model, SIZE)
+    trainable = sum(math.prod(v.shape) for v in model.trainable_variables)
+    assert sum(block.parameters for block in blocks) == trainable
+    return {block.name: block for block in blocks}
+
+
+def test_gffnet():
+    blocks = blocks_of(GFFNet("resnet18", 3, filters=8))
+    assert blocks["backbone stem"].operations == STEM
+    pixels = 9 * 12 + 3 * 5 * 6  # one level at stride 4, three at stride 8
+    refinement = blocks["refinement"]
+    assert refinement.operations == 2 * pixels * (3 * 3 * 8 * 8) * 2
+    assert (refinement.layers, refinement.parameters) == (8, 8 * (3 * 3 * 8 * 8 + 2 * 8))
+    fusion = blocks["gated fully fusion"]
+    channels = {64: 9 * 12, 128: 5 * 6, 256: 5 * 6, 512: 5 * 6}  # a gate and a reduction each
+    assert fusion.operations == sum(2 * n * c * (1 + 8) for c, n in channels.items())
+    assert fusion.layers == 8
+    head = blocks["auxiliary head"]
+    assert (head.operations, head.layers) == (0, 2)
+    assert head.parameters == 9 * 256 * 256 + 2 * 256 + 256 * 3 + 3
+    assert "other" not in blocks
+    assert list(blocks)[:5] == ["backbone stem", *(f"backbone stage {i}" for i in (1, 2, 3, 4))]
+
+
+def test_pspnet_has_neither_fusion_nor_pyramid():
+    blocks = blocks_of(GFFNet("resnet18", 3, fusion=None, dfp=False, aux_head=False))
+    assert blocks["backbone stem"].operations == STEM
+    classifier = blocks["classifier"]
+    assert (classifier.operations, classifier.parameters) == (2 * 5 * 6 * 128 * 3, 128 * 3 + 3)
+    assert not {"gated fully fusion", "refinement", "dense feature pyramid"} & set(blocks)
+    assert "auxiliary head" not in blocks
+
+
+def test_table_adds_up():
+    blocks = [Block("backbone stem", 1, 1234, 2_500_000_000), Block("classifier", 2, 66, 10**9)]
+    lines = table(blocks, SIZE).splitlines()
+    assert lines[0].endswith("at 33x47")
+    assert lines[1].split() == ["backbone", "stem", "1", "1,234", "2.50"]
+    assert lines[-1].split() == ["total", "3", "1,300", "3.50"]
+
+
+@pytest.mark.parametrize(
+    "path, name",
+    [
+        ("conv1_conv/kernel", "backbone stem"),
+        ("v2_stack_2_block1_1_conv/kernel", "backbone stage 3"),
+        ("gffnet_segmenter/gff_3/gate_1/Conv2D", "gated fully fusion"),
+        ("refine_2_1/conv/Conv2D", "refinement"),
+        ("reduce_context/conv/kernel", "reduce context"),
+        ("context/pool_1/Conv2D", "pyramid pooling"),
+        ("something/else", "other"),
+    ],
+)
+def test_block_names(path, name):
+    assert block_name(path) == name

@@ -1,0 +1,105 @@
+"""Predictions at the size of the image, and what lies beside a saved model."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from gff_keras.data import LabelSet
+from gff_keras.evaluation.prediction import Predictor, load_model, load_predictor
+
+COLOURS = ((1, 2, 3), (40, 50, 60), (70, 80, 90))
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path):
+    """A copy of a run's folder, to change."""
+    shutil.copytree(trained[0].out, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("size", [(33, 47), (8, 9), (50, 31)])
+def test_results_have_the_size_of_the_image(rng, trained, size):
+    image, model = rng.integers(0, 256, (*size, 3), "uint8"), trained[1]
+    predictor = Predictor(model)
+    logits = predictor.logits(image)
+    assert (logits.shape, logits.dtype) == ((*size, 3), np.float32)
+    expected = model(image[None], training=False)["logits"][0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    classes = predictor.classes(image)
+    assert classes.dtype == np.uint8
+    np.testing.assert_array_equal(classes, logits.argmax(-1))
+    for gate, expected in zip(predictor.gates(image), model.gates(image[None]), strict=True):
+        np.testing.assert_allclose(gate, expected[0, :, :, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_image_size_is_that_of_the_network_only(rng, trained):
+    """An image constant in 2x2 blocks, seen at half its size, is the small image itself."""
+    small, model = rng.integers(0, 256, (20, 26, 3), "uint8"), trained[1]
+    image = np.kron(small, np.ones((2, 2, 1), "uint8"))
+    predictor = Predictor(model, (20, 26))
+    logits = predictor.logits(image)
+    assert logits.shape == (40, 52, 3)
+    small_image = keras.ops.image.resize(
+        image.astype("float32"), (20, 26), interpolation="bilinear", antialias=True
+    )
+    seen = model(small_image[None], training=False)["logits"]
+    expected = keras.ops.image.resize(seen, (40, 52), interpolation="bilinear")[0]
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4)
+    assert [gate.shape for gate in predictor.gates(image)] == [(5, 7), (3, 4), (3, 4)]
+
+
+def test_a_run_folder_tells_labels_and_size(run_folder, records):
+    predictor, labels = load_predictor(run_folder / "last.keras")
+    assert labels == LabelSet.from_records(records)
+    assert predictor.image_size is None
+    recipe = json.loads((run_folder / "recipe.json").read_text())
+    (run_folder / "recipe.json").write_text(json.dumps({**recipe, "image_size": [20, 30]}))
+    assert load_predictor(run_folder / "last.keras")[0].image_size == (20, 30)
+    assert load_predictor(run_folder / "last.keras", (9, 8))[0].image_size == (9, 8)
+
+
+def test_a_model_alone_gets_generic_names(run_folder, tmp_path):
+    shutil.copy(run_folder / "last.keras", tmp_path / "alone.keras")
+    predictor, labels = load_predictor(tmp_path / "alone.keras")
+    assert labels.classes == ("class 0", "class 1", "class 2")
+    assert len(set(labels.palette)) == 3
+    assert predictor.image_size is None
+
+
+def test_labels_of_another_model_are_refused(run_folder):
+    LabelSet("two", ("a", "b"), COLOURS[:2]).save(run_folder / "labels.json")
+    with pytest.raises(ValueError, match=r"labels.json names 2 classes.*last.keras predicts 3"):
+        load_predictor(run_folder / "last.keras")
+
+
+@pytest.mark.parametrize("name", ["labels.json", "recipe.json"])
+@pytest.mark.parametrize("text", ["{", "[1]", '{"image_size": "wide"}'])
+def test_damaged_files_beside_the_model_are_named(run_folder, name, text):
+    (run_folder / name).write_text(text)
+    with pytest.raises(ValueError, match=name):
+        load_predictor(run_folder / "last.keras")
+
+
+def test_models_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.keras does not exist"):
+        load_model(tmp_path / "none.keras")
+    garbage = tmp_path / "garbage.keras"
+    for content in (b"", b"no model at all", b"PK\x03\x04 cut"):
+        garbage.write_bytes(content)
+        with pytest.raises(ValueError, match="garbage.keras cannot be loaded") as error:
+            load_model(garbage)
+        assert "\n" not in str(error.value)
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    other.save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="other.keras holds a Sequential, not a GFFNet"):
+        load_model(tmp_path / "other.keras")
+
+
+def test_a_model_cut_short_is_refused(run_folder):
+    path = run_folder / "last.keras"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="last.keras cannot be loaded"):
+        load_model(path)
