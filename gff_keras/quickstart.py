@@ -9,7 +9,11 @@ OUT/gates_*.png        what the gates let through
 
 import dataclasses
 import json
+import os
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import tfrecords_tools
@@ -36,7 +40,7 @@ def quickstart(recipe, out, overwrite=False):
         FileExistsError: `out` already holds a quickstart.
     """
     records, run = out / "records", out / "run"
-    if (run / "recipe.json").exists() and not overwrite:
+    if (records.exists() or run.exists()) and not overwrite:
         raise FileExistsError(
             f"{out} already holds a quickstart; choose another --out, or add --overwrite."
         )
@@ -49,7 +53,7 @@ def quickstart(recipe, out, overwrite=False):
 
     _step(3, "Evaluating the best checkpoint on the held-out scenes")
     predictor, labels = load_predictor(run / "best.keras")
-    results = evaluate(predictor, records)
+    results = evaluate(predictor, records, labels=labels)
     (out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(table(results, labels.thin))
 
@@ -73,6 +77,14 @@ def _draw(predictor, labels, records, out):
     prediction_sheet(rows, labels).save(out / "predictions.png")
 
 
+def _activation():
+    """The command that puts `gff-keras` on the path, if it is not there."""
+    scripts = Path(sys.executable).parent
+    if shutil.which("gff-keras") or not (scripts / "activate").exists():
+        return ""
+    return f"\n  source {os.path.relpath(scripts / 'activate')}"
+
+
 def _farewell(out, minutes):
     return f"""
 Done in {minutes:.1f} minutes. Look at
@@ -81,7 +93,7 @@ Done in {minutes:.1f} minutes. Look at
   {out}/run/learning_curves.png
   {out}/metrics.json             IoU of every class
   {out}/run/best.keras           the model
-Next
+Next{_activation()}
   gff-keras predict IMAGE --model {out}/run/best.keras
   gff-keras info {out}/run/best.keras --size 192 384
   tensorboard --logdir {out}/run/tensorboard

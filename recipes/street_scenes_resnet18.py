@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gff_keras.training import Recipe
 
-RECIPE = Recipe(
+RECIPE: Recipe = Recipe(
     data=Path("records/street_scenes"),
     out=Path("runs/street_scenes_resnet18"),
     backbone="resnet18",

@@ -73,7 +73,7 @@ def eager():
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    """Function that builds a GFFNet on a backbone of four convolutions, so that tests take seconds."""
+    """Function that builds a GFFNet on a backbone of four convolutions: tests take seconds."""
     import keras
 
     from gff_keras import GFFNet, layers

@@ -1,5 +1,6 @@
 """The command line: what works, and one sentence with status 2 for what does not."""
 
+import inspect
 import json
 import re
 import shutil
@@ -9,9 +10,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import tyro
 from PIL import Image
 
 from gff_keras.cli import COMMANDS, main, recipe_names
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def photo(rng, tmp_path):
 @pytest.fixture(scope="module")
 def damaged(records, tmp_path_factory):
     """The records with one image of each split cut short."""
-    folder = tmp_path_factory.mktemp("damaged") / "records"
+    folder = tmp_path_factory.mktemp("damaged") / "straße's records"
     shutil.copytree(records, folder)
     for shard in folder.glob("*.tfrecord*"):
         examples = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
@@ -85,11 +89,14 @@ def test_help(run):
         assert all(f"\n  {name} " in out for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "gates", "info"])
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
 def test_help_of_commands(run, command):
     status, out, _ = run(command, "--help")
     assert status == 0
-    assert "--model" in out or "MODEL" in out
+    assert f"usage: gff-keras {command} " in out
+    for name, parameter in inspect.signature(COMMANDS[command]).parameters.items():
+        positional = tyro.conf.Positional in getattr(parameter.annotation, "__metadata__", ())
+        assert f"--{name}" in out or positional
 
 
 def test_help_of_a_recipe_lists_fields_with_its_values(run):
@@ -123,7 +130,7 @@ def test_unknown_flags_and_wrong_types(run, model, records):
         ((*recipe, "--flip", "perhaps"), "perhaps"),
         (("evaluate", model, "--data", records, "--speed", "1"), "speed"),
         (("evaluate", model), "data"),
-        (("predict", "--model", model), "images"),
+        (("predict", "--model", model), "folder of them"),
         (("info", "--size", "large", "5"), "large"),
     ]:
         status, out, err = run(*arguments)
@@ -189,7 +196,7 @@ def test_sizes_out_of_range(refused, model, photo, records, tmp_path):
         assert "size=(" in refused(*arguments)
 
 
-def test_train(run, refused, records, tmp_path, eager):
+def test_train(run, refused, records, tmp_path):
     """A real recipe on tiny records."""
     paths = ("--data", records, "--out", tmp_path / "run")
     arguments = ("train", "camvid_resnet18", *SMALL, *paths, "--image_size", "33", "41")
@@ -258,9 +265,10 @@ def test_info(run, trained, model):
     assert "12,622,035" in out  # PSPNet with ResNet-18 and 19 classes
 
 
-def test_a_damaged_record_is_named(refused, model, damaged, tmp_path, eager):
+def test_a_damaged_record_is_named(refused, model, damaged, tmp_path):
+    sentence = rf"error: {damaged}: record 'scene_\d': its image or label cannot be decoded; .*"
     error = refused("evaluate", model, "--data", damaged)
-    assert re.search(r"record 'scene_\d': its image or label cannot be decoded", error)
+    assert re.search(sentence, error) and "{{" not in error
     arguments = (*SMALL, "--data", damaged, "--out", tmp_path / "run", "--total_steps", "3")
     error = refused("train", "camvid_resnet18", *arguments)
-    assert re.search(r"record 'scene_\d': its image or label cannot be decoded", error)
+    assert re.search(sentence, error) and "{{" not in error

@@ -21,6 +21,7 @@ from .builder import Example
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 EIGHT_BIT_MODES = ("RGB", "L", "P", "RGBA", "LA", "1")  # TensorFlow decodes these to RGB
+EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,11 @@ def read_pairs(
             kind = "CMYK" if image.mode == "CMYK" else "not an 8-bit image"
             raise ValueError(
                 f"{pair.image} is {kind} (mode {image.mode}); save it as 8-bit RGB JPEG or PNG"
+            )
+        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+            raise ValueError(
+                f"{pair.image} is stored rotated (its EXIF orientation is not 1), while masks know "
+                "no orientation; save it upright"
             )
         mask_bytes, mask = read_image(pair.mask)
         if mask.size != image.size:

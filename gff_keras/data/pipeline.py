@@ -69,8 +69,8 @@ def training_dataset(
 ) -> tf.data.Dataset:
     """Return shuffled, augmented batches.
 
-    One seed gives one sequence of batches in every process, whatever `tf.random.set_seed` was
-    given.
+    One seed gives one sequence of batches in every process; with `repeat`, whatever
+    `tf.random.set_seed` was given.
 
     Args:
         data_dir: Folder of records.

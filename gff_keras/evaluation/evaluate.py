@@ -7,13 +7,14 @@ from gff_keras.data import LabelSet, evaluation_dataset, num_examples
 from gff_keras.evaluation.metrics import SegmentationMetrics
 
 
-def evaluate(predictor, data, split="val", verbose=True):
+def evaluate(predictor, data, split="val", labels=None, verbose=True):
     """Compare predictions with the masks of a split.
 
     Args:
         predictor: `Predictor`.
         data: folder of records.
         split: name of the split.
+        labels: `LabelSet` that the model was trained with; the data set's must have its classes.
         verbose: show a progress bar with the running mean IoU.
 
     Returns:
@@ -23,11 +24,19 @@ def evaluate(predictor, data, split="val", verbose=True):
     Raises:
         ValueError: the records have other classes than the model.
     """
-    labels = LabelSet.from_records(data)
+    names = LabelSet.from_records(data).classes
     classes = predictor.model.num_classes
-    if labels.num_classes != classes:
+    if len(names) != classes:
         raise ValueError(
-            f"{data} has {labels.num_classes} classes, but the model predicts {classes}; "
+            f"{data} has {len(names)} classes, but the model predicts {classes}; "
+            "evaluate it on the data set it was trained for."
+        )
+    if labels is not None and labels.classes != names:
+        differing = [
+            f"{a!r} for {b!r}" for a, b in zip(labels.classes, names, strict=True) if a != b
+        ]
+        raise ValueError(
+            f"{data} has other classes than the model, {', '.join(differing[:3])}; "
             "evaluate it on the data set it was trained for."
         )
     metrics = SegmentationMetrics(classes)
@@ -36,7 +45,7 @@ def evaluate(predictor, data, split="val", verbose=True):
     for i, (image, label) in enumerate(evaluation_dataset(data, split), start=1):
         metrics.update_state(label, predictor.classes(image.numpy()[0])[None])
         bar.update(i, [("mean_iou", float(metrics.result()["mean_iou"]))])
-    return summarize(metrics, labels.classes) | {"images": count, "split": split}
+    return summarize(metrics, names) | {"images": count, "split": split}
 
 
 def summarize(metrics, names):

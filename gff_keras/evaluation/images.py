@@ -49,8 +49,8 @@ def read_image(path):
         ValueError: the file is not a readable image; names it.
     """
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
+        with Image.open(path) as file:
+            image: Image.Image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip, not scale
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.asarray(image.convert("RGB"))

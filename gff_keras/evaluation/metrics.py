@@ -45,7 +45,8 @@ class SegmentationMetrics(keras.metrics.Metric):
         if keras.backend.is_float_dtype(y_pred.dtype):
             y_pred = ops.argmax(y_pred, axis=-1)
         prediction = ops.reshape(ops.cast(y_pred, "int32"), (-1,))
-        valid = ops.not_equal(truth, self.ignore_label)
+        # A label outside the table must not land in another class's cell, nor beyond the matrix.
+        valid = ops.logical_and(truth != self.ignore_label, ops.logical_and(truth >= 0, truth < n))
         cell = ops.where(valid, truth * n + prediction, n * n)  # ignored: one cell beyond
         counts = ops.segment_sum(ops.ones_like(cell), cell, num_segments=n * n + 1)[: n * n]
         counts = ops.cast(ops.reshape(counts, (n, n)), self.confusion.dtype)

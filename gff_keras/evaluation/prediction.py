@@ -28,6 +28,7 @@ class Predictor:
         self.model = model
         self.image_size = image_size
         self._segmenter = model.segmenter()
+        self._segmenter.jit_compile = False  # XLA would compile anew for every image size
 
     def logits(self, image):
         """Return float32 logits (H, W, classes) of an RGB image (H, W, 3), 0..255."""

@@ -6,7 +6,7 @@ from gff_keras.layers.gated_fully_fusion import GatedFullyFusion
 from gff_keras.layers.multi_level_conv import MultiLevelConv
 from gff_keras.layers.normalization import ImageNormalization
 from gff_keras.layers.pyramid_pooling import PyramidPooling
-from gff_keras.layers.resizing import ResizeLike, resize_bilinear
+from gff_keras.layers.resizing import ResampleLike, resample, resize_bilinear
 
 __all__ = [
     "BatchNormalization",
@@ -18,6 +18,7 @@ __all__ = [
     "MaxPooling2D",
     "MultiLevelConv",
     "PyramidPooling",
-    "ResizeLike",
+    "ResampleLike",
+    "resample",
     "resize_bilinear",
 ]

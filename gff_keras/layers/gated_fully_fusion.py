@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from gff_keras.layers.convolution import Conv2D, ConvBNReLU
-from gff_keras.layers.resizing import spatial_size, sum_resized
+from gff_keras.layers.resizing import spatial_size, sum_resampled
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -66,7 +66,7 @@ class GatedFullyFusion(keras.layers.Layer):
         fused = []  # a new list: every level receives from the unfused X_i
         for level, (g_l, x_l) in enumerate(zip(g, x, strict=True)):
             others = sent[:level] + sent[level + 1 :]
-            received = sum_resized(others, spatial_size(x_l))
+            received = sum_resampled(others, spatial_size(x_l))
             fused.append((1 + g_l) * x_l + (1 - g_l) * received)
         return fused
 

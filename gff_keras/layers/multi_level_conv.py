@@ -4,21 +4,21 @@ import keras
 from keras import ops
 
 from gff_keras.layers.convolution import TORCH_INITIALIZER, conv2d
-from gff_keras.layers.resizing import resize_bilinear, spatial_size, sum_resized
+from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
 class MultiLevelConv(keras.layers.Layer):
-    """Convolve the concatenation of feature maps, all resized to the size of the last one.
+    """Convolve the concatenation of feature maps, all sampled on the grid of the last one.
 
     A convolution over a concatenation is a sum of convolutions over its parts, and a 1x1
-    convolution
-    commutes with bilinear resizing; so each map is convolved at its own size and only the result is
-    resized. The numbers are those of resize, concatenate, convolve, at a fraction of the cost.
+    convolution commutes with bilinear sampling; so each map is convolved at its own size and only
+    the result is sampled. The numbers are those of sample, concatenate, convolve, at a fraction of
+    the cost.
 
     Args:
         filters: output channels.
-        kernel_size: odd integer; beyond 1 the maps have to be resized first.
+        kernel_size: odd integer; beyond 1 the maps have to be sampled first.
         use_bias: add a bias.
 
     Call with a list of (B, H_i, W_i, C_i); returns (B, H_last, W_last, filters).
@@ -48,13 +48,13 @@ class MultiLevelConv(keras.layers.Layer):
     def call(self, maps):
         size = spatial_size(maps[-1])
         if self.kernel_size > 1:
-            maps = [resize_bilinear(x, size) for x in maps]
+            maps = [resample(x, size) for x in maps]
         kernel = ops.convert_to_tensor(self.kernel)
         parts, start = [], 0
         for x, channels in zip(maps, self.channels, strict=True):
             parts.append(conv2d(x, kernel[:, :, start : start + channels]))
             start += channels
-        y = sum_resized(parts, size)
+        y = sum_resampled(parts, size)
         return y if self.bias is None else y + self.bias
 
     def compute_output_shape(self, input_shape):

@@ -1,10 +1,16 @@
-"""Bilinear resizing: the one place that decides how feature maps change size.
+"""Where the samples of feature maps lie on the image, and how maps move between sizes.
 
-Half-pixel centres, no antialiasing, on every backend.
+Padding is symmetric, so sample i of a map with stride s is centred on pixel s * i: the grids of
+all levels start at pixel 0. `resample` moves maps between such grids without shifting them, at any
+size. (Resizing with half-pixel centres would put sample i at s * i + (s - 1) / 2, and somewhere
+else again where the height is no multiple of the stride.) Whole images have no such grid:
+`resize_bilinear` resizes them with half-pixel centres.
 """
 
 import keras
 from keras import ops
+
+_LARGEST_FACTOR = 2**15
 
 
 def spatial_size(x):
@@ -12,33 +18,40 @@ def spatial_size(x):
     return tuple(ops.shape(x)[1:3])
 
 
-def resize_bilinear(x, size):
-    """Resize feature maps bilinearly with half-pixel centres and no antialiasing.
+def resample(x, size):
+    """Sample a feature map bilinearly on the grid of another level.
 
     Args:
         x: float tensor (B, H, W, C).
-        size: `(height, width)`, integers or scalar tensors.
+        size: `(height, width)` of the other level, integers or scalar tensors. Both sizes belong to
+            one image and to strides that are powers of two: the coarser is the finer divided by a
+            power of two, rounded up.
 
     Returns:
-        Tensor (B, height, width, C) of the dtype of `x`.
+        Tensor (B, height, width, C) of the dtype of `x`. Towards a coarser level every factor-th
+        sample is taken; towards a finer one samples are interpolated, and the last one repeated.
+
+    Raises:
+        ValueError: the sizes are known and do not belong to one pyramid.
     """
-    if spatial_size_is_static(size) and tuple(x.shape[1:3]) == tuple(size):
+    source = spatial_size(x)
+    if _is_static(*source, *size) and source == tuple(size):
+        return x
+    down = [_factor(n, m) for n, m in zip(source, size, strict=True)]
+    up = [_factor(m, n) for n, m in zip(source, size, strict=True)]
+    _check_pyramid(source, size, down, up)
+    x = _take_every(x, down)
+    if _is_static(*up) and up == [1, 1]:
         return x
     if keras.backend.backend() == "tensorflow":
-        # keras.ops.image.resize refuses a size known only at run time.
-        import tensorflow as tf
-
-        resized = tf.image.resize(x, tf.stack(size))  # always float32
-        resized.set_shape((x.shape[0], *map(_static_or_none, size), x.shape[-1]))
-    else:
-        resized = ops.image.resize(x, size, interpolation="bilinear", antialias=False)
-    return ops.cast(resized, x.dtype)
+        return _upsample_tensorflow(x, up, size)
+    return _upsample(x, up, size)
 
 
-def sum_resized(maps, size):
-    """Sum feature maps after bilinear resizing to `size`.
+def sum_resampled(maps, size):
+    """Sum feature maps on the grid of `size`.
 
-    Resizing is linear, so maps of one size are added first and resized once.
+    Sampling is linear, so maps of one size are added first and sampled once.
 
     Args:
         maps: tensors (B, H_i, W_i, C), sizes may differ.
@@ -50,25 +63,86 @@ def sum_resized(maps, size):
     groups: list[list] = []
     for x in maps:
         for group in groups:
-            if _same_static_size(group[0], x):
+            if _is_static(*x.shape[1:3]) and group[0].shape[1:3] == x.shape[1:3]:
                 group.append(x)
                 break
         else:
             groups.append([x])
-    return _sum([resize_bilinear(_sum(group), size) for group in groups])
+    return _sum([resample(_sum(group), size) for group in groups])
 
 
-def spatial_size_is_static(size):
-    """Whether both entries of `size` are known integers."""
-    return all(isinstance(n, int) for n in size)
+def resize_bilinear(x, size):
+    """Resize images or logits bilinearly with half-pixel centres and no antialiasing.
+
+    Args:
+        x: float tensor (B, H, W, C).
+        size: `(height, width)`, integers.
+
+    Returns:
+        Tensor (B, height, width, C) of the dtype of `x`.
+    """
+    resized = ops.image.resize(x, size, interpolation="bilinear", antialias=False)
+    return ops.cast(resized, x.dtype)
 
 
-def _static_or_none(n):
-    return n if isinstance(n, int) else None
+def _take_every(x, steps):
+    taken = x[:, :: steps[0], :: steps[1]]
+    if not _is_static(*steps):  # TensorFlow forgets even the rank
+        taken.set_shape((x.shape[0], None, None, x.shape[-1]))
+    return taken
 
 
-def _same_static_size(a, b):
-    return None not in a.shape[1:3] and tuple(a.shape[1:3]) == tuple(b.shape[1:3])
+def _factor(covered, n):
+    """Smallest power of two by which `n` samples cover at least `covered`."""
+    if _is_static(covered, n):
+        factor = 1
+        while n * factor < covered:
+            factor *= 2
+        return factor
+    powers = 2 ** ops.arange(16, dtype="int32")
+    return ops.min(ops.where(n * powers >= covered, powers, _LARGEST_FACTOR))
+
+
+def _check_pyramid(source, size, down, up):
+    if not _is_static(*source, *size):
+        return
+    for n, m, d, u in zip(source, size, down, up, strict=True):
+        if m != -(-n // d) and n != -(-m // u):
+            raise ValueError(
+                f"feature maps of sizes {tuple(source)} and {tuple(size)} are not levels of one "
+                "pyramid; their strides must be powers of two, their sizes rounded up."
+            )
+
+
+def _upsample_tensorflow(x, factors, size):
+    import tensorflow as tf
+
+    resized = tf.raw_ops.ResizeBilinear(
+        images=tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC"),  # the last sample again
+        size=tf.stack([n * f + 1 for n, f in zip(spatial_size(x), factors, strict=True)]),
+        align_corners=True,  # sample i goes to factor * i
+    )[:, : size[0], : size[1]]
+    static = [n if _is_static(n) else None for n in size]
+    resized.set_shape((x.shape[0], *static, x.shape[-1]))
+    return tf.cast(resized, x.dtype)
+
+
+def _upsample(x, factors, size):
+    rows, columns = (
+        ops.cast(_interpolation(n, f, m), x.dtype)
+        for n, f, m in zip(size, factors, spatial_size(x), strict=True)
+    )
+    return ops.einsum("wq,bhqc->bhwc", columns, ops.einsum("hp,bpwc->bhwc", rows, x))
+
+
+def _interpolation(n, factor, samples):
+    """Matrix (n, samples) that interpolates at multiples of 1 / factor, repeating the last."""
+    at = ops.minimum(ops.arange(n, dtype="float32") / factor, samples - 1)
+    return ops.relu(1 - ops.abs(at[:, None] - ops.arange(samples, dtype="float32")[None, :]))
+
+
+def _is_static(*numbers):
+    return all(isinstance(n, int) for n in numbers)
 
 
 def _sum(tensors):
@@ -79,15 +153,15 @@ def _sum(tensors):
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
-class ResizeLike(keras.layers.Layer):
-    """Resize `x` bilinearly to the height and width of `reference`.
+class ResampleLike(keras.layers.Layer):
+    """Sample `x` on the grid of `reference`, a finer level or the image itself.
 
     Call with a list `[x, reference]`, (B, h, w, C) and (B, H, W, *); returns (B, H, W, C).
     """
 
     def call(self, inputs):
         x, reference = inputs
-        return resize_bilinear(x, spatial_size(reference))
+        return resample(x, spatial_size(reference))
 
     def compute_output_shape(self, input_shape):
         x, reference = input_shape

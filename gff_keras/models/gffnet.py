@@ -71,9 +71,9 @@ class GFFNet(keras.Model):
         normalize = layers.ImageNormalization(name="normalize")
         context = layers.PyramidPooling(dropout=dropout, dtype=policy, name="context")
         classify = layers.MultiLevelConv(
-            num_classes, use_bias=True, dtype=policy, name="classifier"
+            num_classes, use_bias=True, dtype="float32", name="classifier"
         )
-        to_image_size = layers.ResizeLike(dtype="float32", name="logits")
+        to_image_size = layers.ResampleLike(dtype="float32", name="logits")
 
         # === Functional graph ===
         images = keras.Input(tuple(input_shape), name="images")
@@ -131,7 +131,12 @@ class GFFNet(keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         loss = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
         if training and self.aux_head:
-            auxiliary = keras.losses.get(self.loss)(y, y_pred["aux_logits"], sample_weight)
+            if not isinstance(self.loss, keras.losses.Loss):
+                raise ValueError(
+                    f"loss={self.loss!r} cannot serve the auxiliary head; compile with a loss "
+                    "object such as SegmentationCrossEntropy(), or build with aux_head=False."
+                )
+            auxiliary = self.loss(y, y_pred["aux_logits"], sample_weight)
             loss = loss + self.aux_loss_weight * auxiliary
         return loss
 
@@ -189,5 +194,7 @@ def _auxiliary_head(x, images, num_classes, dropout, policy):
     """Second prediction, from stage 3 of the backbone, to help training (Lee et al., 2015)."""
     x = layers.ConvBNReLU(256, 3, dtype=policy, name="aux_conv")(x)
     x = keras.layers.Dropout(dropout, dtype=policy, name="aux_dropout")(x)
-    x = layers.MultiLevelConv(num_classes, use_bias=True, dtype=policy, name="aux_classifier")([x])
-    return layers.ResizeLike(dtype="float32", name="aux_logits")([x, images])
+    classify = layers.MultiLevelConv(
+        num_classes, use_bias=True, dtype="float32", name="aux_classifier"
+    )
+    return layers.ResampleLike(dtype="float32", name="aux_logits")([classify([x]), images])

@@ -12,7 +12,8 @@ class SegmentationCrossEntropy(keras.losses.Loss):
 
     Call with labels (B, H, W) or (B, H, W, 1), integers of any dtype, and logits (B, H, W, C); an
     optional `sample_weight`, broadcastable to (B, H, W), weights each pixel. A batch without a
-    labelled pixel has loss 0 and gradient 0.
+    labelled pixel has loss 0 and gradient 0. Under tf.distribute every replica divides by the
+    pixels of all replicas, so that the sum of their gradients is the gradient of the global mean.
 
     Args:
         ignore_label: label of pixels that do not count.
@@ -28,7 +29,7 @@ class SegmentationCrossEntropy(keras.losses.Loss):
     ):
         super().__init__(name=name, **kwargs)
         self.ignore_label = ignore_label
-        self.class_weights = None if class_weights is None else list(class_weights)
+        self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         # Not Loss.call: the mean runs over labelled pixels, not over all elements.
@@ -44,7 +45,7 @@ class SegmentationCrossEntropy(keras.losses.Loss):
             weights = weights * ops.take(ops.array(self.class_weights, "float32"), labels)
         if sample_weight is not None:
             weights = weights * ops.cast(sample_weight, "float32")
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), 1e-7)
+        return ops.sum(losses * weights) / ops.maximum(_sum_over_replicas(weights), 1e-7)
 
     def get_config(self):
         return {
@@ -52,3 +53,15 @@ class SegmentationCrossEntropy(keras.losses.Loss):
             "ignore_label": self.ignore_label,
             "class_weights": self.class_weights,
         }
+
+
+def _sum_over_replicas(x):
+    total = ops.sum(x)
+    if keras.backend.backend() != "tensorflow":
+        return total
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()  # None while Keras builds symbolically
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return total
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, total)

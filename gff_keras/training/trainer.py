@@ -74,6 +74,7 @@ def train(recipe, verbose="auto"):
         ),
         loss=SegmentationCrossEntropy(class_weights=_class_weights(recipe, labels)),
         metrics=[SegmentationMetrics(labels.num_classes)],
+        jit_compile=False,  # XLA would compile anew for every size of a validation image
     )
     _prepare_folder(recipe, labels)
     history = model.fit(
@@ -121,7 +122,7 @@ def _validation_batches(recipe):
 
 
 def _prepare_folder(recipe, labels):
-    if (recipe.out / "recipe.json").exists():
+    if any((recipe.out / name).exists() for name in FILES):
         if not recipe.overwrite:
             raise FileExistsError(
                 f"{recipe.out} already holds a run; choose another --out, or add --overwrite."

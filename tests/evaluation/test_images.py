@@ -7,6 +7,8 @@ from PIL import Image
 from gff_keras.evaluation.images import draw_gates, predict_images, read_image
 from gff_keras.evaluation.prediction import load_predictor
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 ROTATED = 6  # EXIF orientation: turn by 90 degrees clockwise to see it upright
 
 

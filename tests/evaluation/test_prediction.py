@@ -10,6 +10,8 @@ import pytest
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.prediction import Predictor, load_model, load_predictor
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 COLOURS = ((1, 2, 3), (40, 50, 60), (70, 80, 90))
 
 

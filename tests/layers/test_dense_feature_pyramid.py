@@ -3,7 +3,7 @@ import pytest
 
 from gff_keras.layers import DenseFeaturePyramid, MultiLevelConv
 from tests.layers.test_convolution import convolve
-from tests.layers.test_resizing import bilinear
+from tests.layers.test_resizing import resampled
 
 SIZES = ((13, 18), (7, 9), (7, 9), (4, 5))
 
@@ -17,7 +17,7 @@ def test_multi_level_conv_is_a_conv_over_resized_and_concatenated_maps(rng, kern
     layer = MultiLevelConv(7, kernel_size, use_bias=True)
     layer.build([x.shape for x in maps])
     layer.bias.assign(rng.normal(size=7))
-    joined = np.concatenate([bilinear(x, SIZES[0]) for x in maps], -1)
+    joined = np.concatenate([resampled(x, SIZES[0]) for x in maps], -1)
     expected = convolve(joined, layer.kernel.numpy(), 1, 1) + layer.bias.numpy()
     np.testing.assert_allclose(layer(maps), expected, atol=1e-4)
 
@@ -35,7 +35,7 @@ def test_equation_6(rng, kernel_size):
     for i, x_i in enumerate(reversed(fused)):
         seen.append(x_i)
         size = x_i.shape[1:3]
-        joined = np.concatenate([bilinear(x, size) for x in seen], -1)
+        joined = np.concatenate([resampled(x, size) for x in seen], -1)
         y_i = convolve(joined, layer.convs[i].kernel.numpy(), 1, 1) / np.sqrt(1 + 1e-5)
         np.testing.assert_allclose(outputs[-1 - i], np.maximum(y_i, 0), atol=1e-4)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gff_keras.layers import GatedFullyFusion
-from tests.layers.test_resizing import bilinear
+from tests.layers.test_resizing import resampled
 
 SIZES = ((13, 18), (7, 9), (7, 9), (4, 5))
 CHANNELS = (6, 8, 10, 12)
@@ -33,7 +33,7 @@ def test_equation_5(rng):
     ]
     for level, (g_l, x_l, fused_l) in enumerate(zip(g, reduced, fused, strict=True)):
         received = sum(
-            bilinear(g[i] * reduced[i], SIZES[level]) for i in range(len(x)) if i != level
+            resampled(g[i] * reduced[i], SIZES[level]) for i in range(len(x)) if i != level
         )
         np.testing.assert_allclose(
             fused_l, (1 + g_l) * x_l + (1 - g_l) * received, atol=1e-5, err_msg=f"level {level}"

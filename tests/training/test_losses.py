@@ -52,6 +52,16 @@ def test_sample_weight(rng):
         assert loss == pytest.approx(reference(labels, logits, weight=weight), rel=1e-6)
 
 
+def test_class_weights(rng):
+    labels, logits = draw(rng)
+    weights = rng.uniform(0.5, 5, 5)
+    expected = reference(labels, logits, weight=np.append(weights, [0] * 251)[labels])
+    loss = SegmentationCrossEntropy(class_weights=weights)
+    assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-6)
+    again = SegmentationCrossEntropy.from_config(loss.get_config())
+    assert float(again(labels, logits)) == float(loss(labels, logits))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_logits_are_summed_in_float32(rng, dtype):
     labels, logits = draw(rng, shape=(2, 150, 150))  # beyond float16's 65504
@@ -106,7 +116,7 @@ def test_auxiliary_loss_counts_in_training_only(rng, tiny_model):
 @pytest.mark.parametrize(
     "arguments", [{}, {"aux_head": False}, {"fusion": None, "dfp": False}], ids=str
 )
-def test_fit_on_pairs(rng, tiny_model, arguments):
+def test_fit_on_pairs(rng, tiny_model, eager, arguments):
     model = tiny_model(dropout=0.0, **arguments)
     model.compile(keras.optimizers.SGD(0.1), loss=SegmentationCrossEntropy(), metrics=["accuracy"])
     images = rng.integers(0, 256, (2, 21, 30, 3), "uint8")

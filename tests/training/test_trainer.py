@@ -134,20 +134,11 @@ def test_loss_scaling_of_float16_keeps_the_learning_rate(tiny_recipe, tmp_path, 
     assert 0 < history["learning_rate"][0] <= 0.02
 
 
-@pytest.mark.parametrize(
-    "changes, error, message",
-    [
-        ({"data": "nowhere"}, (FileNotFoundError, ValueError), "nowhere"),
-        ({"weights": "none.npz"}, (FileNotFoundError, ValueError), "none.npz"),
-    ],
-    ids=str,
-)
-def test_what_is_missing_is_named_and_nothing_written(
-    tiny_recipe, tmp_path, changes, error, message
-):
-    paths = {name: tmp_path / value for name, value in changes.items()}
-    with pytest.raises(error, match=message):
-        train(tiny_recipe(tmp_path / "run", **paths), verbose=0)
+@pytest.mark.parametrize("field, name", [("data", "nowhere"), ("weights", "none.npz")])
+def test_what_is_missing_is_named_and_nothing_written(tiny_recipe, tmp_path, field, name):
+    recipe = tiny_recipe(tmp_path / "run", **{field: tmp_path / name})
+    with pytest.raises((FileNotFoundError, ValueError), match=name):
+        train(recipe, verbose=0)
     assert not (tmp_path / "run").exists()
 
 
