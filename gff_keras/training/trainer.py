@@ -50,6 +50,7 @@ def train(recipe, verbose="auto"):
         FileNotFoundError, ValueError: records or weights are missing or do not fit.
         FileExistsError: `out` already holds a run.
     """
+    _refuse_finished_run(recipe)
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
     examples = num_examples(recipe.data, "train")
@@ -121,13 +122,15 @@ def _validation_batches(recipe):
     )
 
 
+def _refuse_finished_run(recipe):
+    if not recipe.overwrite and any((recipe.out / name).exists() for name in FILES):
+        raise FileExistsError(
+            f"{recipe.out} already holds a run; choose another --out, or add --overwrite."
+        )
+
+
 def _prepare_folder(recipe, labels):
-    if any((recipe.out / name).exists() for name in FILES):
-        if not recipe.overwrite:
-            raise FileExistsError(
-                f"{recipe.out} already holds a run; choose another --out, or add --overwrite."
-            )
-        _remove_run(recipe.out)
+    _remove_run(recipe.out)
     recipe.out.mkdir(parents=True, exist_ok=True)
     recipe.save(recipe.out / "recipe.json")
     labels.save(recipe.out / "labels.json")
