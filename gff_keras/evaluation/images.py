@@ -63,7 +63,7 @@ def read_image(path):
 def _read_all(images, out):
     """Yield every image with the path, less suffix, that its results get; show a progress bar."""
     images, out = Path(images), Path(out)
-    paths = _image_paths(images)
+    paths = _image_paths(images, out)
     bar = keras.utils.Progbar(len(paths), unit_name="image", verbose=int(len(paths) > 1))
     for path in paths:
         image = read_image(path)
@@ -73,12 +73,20 @@ def _read_all(images, out):
         bar.add(1)
 
 
-def _image_paths(images):
+def _image_paths(images, out):
     if images.is_file():
         return [images]
     if not images.is_dir():
         raise FileNotFoundError(f"{images} does not exist; give an image or a folder of images.")
-    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if out.resolve() == images.resolve():
+        raise ValueError(f"{out} holds the images; choose another --out for the results.")
+    paths = sorted(
+        path
+        for path in images.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and out.resolve() not in path.resolve().parents  # results of an earlier run
+    )
     if not paths:
         raise FileNotFoundError(f"{images} holds no image ({', '.join(SUFFIXES)}).")
     for path, following in itertools.pairwise(sorted(paths, key=lambda p: p.with_suffix(""))):

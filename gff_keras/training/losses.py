@@ -11,8 +11,8 @@ class SegmentationCrossEntropy(keras.losses.Loss):
     """Mean softmax cross-entropy (nats) over all pixels whose label is not `ignore_label`.
 
     Call with labels (B, H, W) or (B, H, W, 1), integers of any dtype, and logits (B, H, W, C); an
-    optional `sample_weight`, broadcastable to (B, H, W), weights each pixel. A batch without a
-    labelled pixel has loss 0 and gradient 0. Under tf.distribute every replica divides by the
+    optional `sample_weight`, (B,) or broadcastable to (B, H, W), weights each pixel. A batch with
+    no labelled pixel has loss 0 and gradient 0. Under tf.distribute every replica divides by the
     pixels of all replicas, so that the sum of their gradients is the gradient of the global mean.
 
     Args:
@@ -44,7 +44,10 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         if self.class_weights is not None:
             weights = weights * ops.take(ops.array(self.class_weights, "float32"), labels)
         if sample_weight is not None:
-            weights = weights * ops.cast(sample_weight, "float32")
+            sample_weight = ops.cast(sample_weight, "float32")
+            if len(sample_weight.shape) == 1:  # one weight per image, as Keras's fit gives it
+                sample_weight = sample_weight[:, None, None]
+            weights = weights * sample_weight
         return ops.sum(losses * weights) / ops.maximum(_sum_over_replicas(weights), 1e-7)
 
     def get_config(self):

@@ -150,3 +150,13 @@ def test_gates_are_drawn(pixels, model, tmp_path):
     with Image.open(tmp_path / "out" / "a_gates.png") as sheet:
         assert sheet.width > 3 * 480  # image and two columns of gates
         assert len(sheet.convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_results_inside_the_folder_of_images_are_not_read_again(pixels, model, tmp_path):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for _ in range(2):
+        predict_images(tmp_path, model, tmp_path / "results")
+    written = sorted(path.name for path in (tmp_path / "results").rglob("*.png"))
+    assert written == ["a_mask.png", "a_overlay.png"]
+    with pytest.raises(ValueError, match="holds the images"):
+        predict_images(tmp_path, model, tmp_path)

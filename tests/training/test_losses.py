@@ -46,10 +46,11 @@ def test_another_ignore_label(rng, ignore_label):
 
 def test_sample_weight(rng):
     labels, logits = draw(rng)
-    for shape in (labels.shape, (3, 1, 1)):
+    for shape in (labels.shape, (3, 1, 1), (3,)):
         weight = rng.random(shape).astype("float32")
         loss = float(SegmentationCrossEntropy()(labels, logits, weight))
-        assert loss == pytest.approx(reference(labels, logits, weight=weight), rel=1e-6)
+        per_pixel = weight[:, None, None] if weight.ndim == 1 else weight
+        assert loss == pytest.approx(reference(labels, logits, weight=per_pixel), rel=1e-6)
 
 
 def test_class_weights(rng):

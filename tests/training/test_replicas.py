@@ -1,0 +1,40 @@
+"""Two replicas on logical CPUs train as one, in a process of their own: devices are set once."""
+
+import subprocess
+import sys
+
+CODE = """
+import keras, numpy as np, tensorflow as tf
+import gff_keras as gff
+from gff_keras.training.losses import SegmentationCrossEntropy
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+rng = np.random.default_rng(0)
+x = rng.normal(size=(4, 9, 11, 3)).astype("float32")
+y = rng.integers(0, 5, (4, 9, 11))
+y[:2][rng.random((2, 9, 11)) < 0.9] = 255  # the first replica has few labelled pixels
+
+def run(strategy):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([gff.layers.ConvBNReLU(6, 3), gff.layers.Conv2D(5, 3)])
+        model.build((None, 9, 11, 3))
+        model.compile(gff.optimizers.SGD(0.1), SegmentationCrossEntropy())
+    batches = tf.data.Dataset.from_tensors((x, y)).repeat(3)
+    losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
+    return losses, [w.numpy() for w in model.trainable_variables]
+
+one = run(tf.distribute.get_strategy())
+two = run(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
+for a, b in zip(one[1], two[1], strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+print("equal")
+"""
+
+
+def test_two_replicas_take_the_steps_of_one():
+    """Although one replica has a tenth of the labelled pixels of the other."""
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
