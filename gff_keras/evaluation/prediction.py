@@ -27,12 +27,11 @@ class Predictor:
             raise ValueError(f"image_size={image_size} is not (height, width) in pixels.")
         self.model = model
         self.image_size = image_size
-        self._segmenter = model.segmenter()
-        self._segmenter.jit_compile = False  # XLA would compile anew for every image size
+        self._forward = _compiled(model.segmenter())
 
     def logits(self, image):
         """Return float32 logits (H, W, classes) of an RGB image (H, W, 3), 0..255."""
-        logits = self._segmenter.predict_on_batch(self._network_input(image))
+        logits = self._forward(self._network_input(image))
         return ops.convert_to_numpy(resize_bilinear(ops.array(logits), image.shape[:2]))[0]
 
     def classes(self, image):
@@ -49,6 +48,16 @@ class Predictor:
         if self.image_size is not None:
             x = ops.image.resize(x, self.image_size, interpolation="bilinear", antialias=True)
         return ops.convert_to_numpy(x)
+
+
+def _compiled(segmenter):
+    """Return a function from images (1, H, W, 3) to logits that is traced once for all sizes."""
+    if keras.backend.backend() != "tensorflow":
+        return segmenter.predict_on_batch
+    import tensorflow as tf
+
+    images = tf.TensorSpec((1, None, None, 3), "float32")
+    return tf.function(lambda x: segmenter(x, training=False), input_signature=[images])
 
 
 def load_model(path):
