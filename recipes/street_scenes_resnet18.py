@@ -1,4 +1,11 @@
-"""A small GFFNet-ResNet-18 on drawn street scenes, from random weights: the quickstart's recipe."""
+"""A small GFFNet-ResNet-18 on drawn street scenes, from random weights: the quickstart's recipe.
+
+    gff-keras quickstart
+
+400 scenes of 192x384, 16 epochs of 50 steps. Strides up to 32 and narrow features keep it quick; thin
+classes weigh more, since a few minutes are short for what covers one pixel in a hundred. Not yet
+measured here.
+"""
 
 from pathlib import Path
 
