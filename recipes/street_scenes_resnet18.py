@@ -2,9 +2,9 @@
 
     gff-keras quickstart
 
-400 scenes of 192x384, 16 epochs of 50 steps. Strides up to 32 and narrow features keep it quick; thin
-classes weigh more, since a few minutes are short for what covers one pixel in a hundred. Not yet
-measured here.
+400 scenes of 192x384, 16 epochs of 50 steps. Strides up to 32 and narrow features keep it quick;
+thin classes weigh more, since a few minutes are short for what covers one pixel in a hundred. Not
+yet measured here.
 """
 
 from pathlib import Path
