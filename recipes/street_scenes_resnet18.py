@@ -2,7 +2,7 @@
 
     gff-keras quickstart
 
-400 scenes of 192x384, 16 epochs of 50 steps. Strides up to 32 and narrow features keep it quick;
+400 scenes of 192x384, 12 epochs of 50 steps. Strides up to 32 and narrow features keep it quick;
 thin classes weigh more, since a few minutes are short for what covers one pixel in a hundred. Not
 yet measured here.
 """
@@ -20,7 +20,7 @@ RECIPE: Recipe = Recipe(
     crop_size=(160, 160),
     scale=(0.75, 1.5),
     batch_size=8,
-    epochs=16,
+    epochs=12,
     learning_rate=0.05,
     thin_weight=5.0,
 )

@@ -6,7 +6,8 @@ so a saved model loads without keras_cv.
 
 import keras
 
-from gff_keras.layers.convolution import BatchNormalization, Conv2D, MaxPooling2D
+from gff_keras.layers.batch_normalization import BatchNormalization
+from gff_keras.layers.convolution import Conv2D, MaxPooling2D
 
 _BLOCKS = {
     "resnet18": ("basic_block", (2, 2, 2, 2)),

@@ -70,6 +70,8 @@ def load_model(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Model file {path} does not exist; give a .keras file.")
+    if path.suffix != ".keras":  # Keras would explain all formats that it ever had
+        raise ValueError(f"{path} is not a .keras file; give one that `gff-keras train` wrote.")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:

@@ -1,6 +1,7 @@
 """The paper's modules as Keras layers. Feature lists run from the finest level to the coarsest."""
 
-from gff_keras.layers.convolution import BatchNormalization, Conv2D, ConvBNReLU, MaxPooling2D
+from gff_keras.layers.batch_normalization import BatchNormalization
+from gff_keras.layers.convolution import Conv2D, ConvBNReLU, MaxPooling2D
 from gff_keras.layers.dense_feature_pyramid import DenseFeaturePyramid
 from gff_keras.layers.gated_fully_fusion import GatedFullyFusion
 from gff_keras.layers.multi_level_conv import MultiLevelConv

@@ -1,15 +1,15 @@
-"""Convolution, batch normalisation and ReLU with PyTorch's conventions.
+"""Convolution and max pooling with PyTorch's padding, and the block that the network is made of.
 
-The paper's network was written in PyTorch: padding is the same on both sides (TensorFlow's "same"
-pads a strided convolution on one side only and shifts every feature map against the image), and
-batch normalisation uses momentum 0.1 and epsilon 1e-5 (Keras counts momentum the other way round:
-0.9).
+The paper's network was written in PyTorch: padding is the same on both sides. (TensorFlow's "same"
+pads a strided convolution on one side only and shifts every feature map against the image.)
 """
 
 import functools
 
 import keras
 from keras import ops
+
+from gff_keras.layers.batch_normalization import BatchNormalization
 
 # torch.nn.Conv2d's default: uniform with variance 1 / (3 fan_in).
 TORCH_INITIALIZER = {
@@ -102,21 +102,6 @@ def _has_dilated_gradient(dtype):
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False
     return True
-
-
-@keras.saving.register_keras_serializable(package="gff_keras")
-class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation with PyTorch's constants, synchronised over replicas on TensorFlow."""
-
-    def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
-        # Not part of the config: only the TensorFlow backend knows synchronised statistics.
-        kwargs["synchronized"] = keras.backend.backend() == "tensorflow"
-        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
-
-    def get_config(self):
-        config = super().get_config()
-        del config["synchronized"]
-        return config
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")

@@ -9,7 +9,7 @@ with the level whose size the output takes.
 import keras
 from keras import ops
 
-from gff_keras.layers.convolution import BatchNormalization
+from gff_keras.layers.batch_normalization import BatchNormalization
 from gff_keras.layers.multi_level_conv import MultiLevelConv
 
 

@@ -9,7 +9,8 @@ computed on the bins themselves.
 import keras
 from keras import ops
 
-from gff_keras.layers.convolution import TORCH_INITIALIZER, BatchNormalization, ConvBNReLU, conv2d
+from gff_keras.layers.batch_normalization import BatchNormalization
+from gff_keras.layers.convolution import TORCH_INITIALIZER, ConvBNReLU, conv2d
 from gff_keras.layers.resizing import spatial_size
 
 

@@ -117,11 +117,12 @@ def _check_pyramid(source, size, down, up):
 def _upsample_tensorflow(x, factors, size):
     import tensorflow as tf
 
-    resized = tf.raw_ops.ResizeBilinear(
+    covered = tf.raw_ops.ResizeBilinear(
         images=tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC"),  # the last sample again
         size=tf.stack([n * f + 1 for n, f in zip(spatial_size(x), factors, strict=True)]),
         align_corners=True,  # sample i goes to factor * i
-    )[:, : size[0], : size[1]]
+    )
+    resized = tf.slice(covered, (0, 0, 0, 0), (-1, *size, -1))  # its gradient is a quick padding
     static = [n if _is_static(n) else None for n in size]
     resized.set_shape((x.shape[0], *static, x.shape[-1]))
     return tf.cast(resized, x.dtype)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from gff_keras.data.labels import IGNORE_LABEL
+from gff_keras.layers.replicas import sum_over_replicas
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -48,7 +49,7 @@ class SegmentationCrossEntropy(keras.losses.Loss):
             if len(sample_weight.shape) == 1:  # one weight per image, as Keras's fit gives it
                 sample_weight = sample_weight[:, None, None]
             weights = weights * sample_weight
-        return ops.sum(losses * weights) / ops.maximum(_sum_over_replicas(weights), 1e-7)
+        return ops.sum(losses * weights) / ops.maximum(sum_over_replicas(ops.sum(weights)), 1e-7)
 
     def get_config(self):
         return {
@@ -56,15 +57,3 @@ class SegmentationCrossEntropy(keras.losses.Loss):
             "ignore_label": self.ignore_label,
             "class_weights": self.class_weights,
         }
-
-
-def _sum_over_replicas(x):
-    total = ops.sum(x)
-    if keras.backend.backend() != "tensorflow":
-        return total
-    import tensorflow as tf
-
-    replica = tf.distribute.get_replica_context()  # None while Keras builds symbolically
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return total
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, total)

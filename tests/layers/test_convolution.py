@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gff_keras.layers import BatchNormalization, Conv2D, ConvBNReLU, MaxPooling2D, convolution
+from gff_keras.layers import Conv2D, ConvBNReLU, MaxPooling2D, convolution
 
 
 def convolve(x, kernel, stride, dilation):
@@ -87,13 +87,6 @@ def test_max_pooling_of_non_negative_maps(rng, size):
     y = layer(x)
     assert y.shape == layer.compute_output_shape(x.shape)
     np.testing.assert_array_equal(y, windows.max((-1, -2)))
-
-
-def test_batch_normalization_constants():
-    """PyTorch's momentum 0.1 is Keras's 0.9; statistics of replicas are shared."""
-    layer = BatchNormalization()
-    assert (layer.momentum, layer.epsilon, layer.synchronized) == (0.9, 1e-5, True)
-    assert BatchNormalization.from_config(layer.get_config()).synchronized
 
 
 def test_conv_bn_relu(rng):
