@@ -17,6 +17,11 @@ class Recipe:
     out: Path
     """Folder for checkpoints, logs and figures."""
 
+    train_split: str = "train"
+    """Split of the records to train on."""
+    val_split: str = "val"
+    """Split to validate on after every epoch; training goes without where it is absent."""
+
     backbone: str = "resnet101"
     """resnet18, resnet34, resnet50, resnet101 or resnet152."""
     fusion: str | None = "gff"

@@ -53,12 +53,13 @@ def train(recipe, verbose="auto"):
     _refuse_finished_run(recipe)
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
-    examples = num_examples(recipe.data, "train")
-    validates = "val" in open_records(recipe.data).info.splits
+    examples = num_examples(recipe.data, recipe.train_split)
+    validates = _has_validation(recipe)
     steps, epochs = _steps_and_epochs(recipe, examples)
     total_steps = recipe.total_steps or steps * epochs
     batches = training_dataset(
         recipe.data,
+        recipe.train_split,
         batch_size=recipe.batch_size,
         augmentation=recipe.augmentation(),
         image_size=recipe.image_size,
@@ -106,6 +107,14 @@ def _class_weights(recipe, labels):
     return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
 
 
+def _has_validation(recipe):
+    splits = open_records(recipe.data).info.splits
+    if recipe.val_split in splits:
+        return True
+    print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
+    return False
+
+
 def _steps_and_epochs(recipe, examples):
     steps = math.ceil(examples / recipe.batch_size)
     if recipe.total_steps is None:
@@ -117,6 +126,7 @@ def _validation_batches(recipe):
     """Whole images; one at a time where sizes may differ: padding would change the context."""
     return evaluation_dataset(
         recipe.data,
+        recipe.val_split,
         batch_size=recipe.batch_size if recipe.image_size else 1,
         image_size=recipe.image_size,
     )
