@@ -1,4 +1,4 @@
-"""What all builders share: the records' features and how a folder of records comes to be.
+"""From a data set to a folder of records, by tensorflow-datasets.
 
 A build is written into `incomplete.NAME` beside the wanted folder NAME and renamed at the very end,
 so a folder under its wanted name is always complete.
@@ -6,40 +6,51 @@ so a folder under its wanted name is always complete.
 
 from __future__ import annotations
 
+import math
 import shutil
-from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core.utils.shard_utils import ShardConfig
 
-from gff_keras.data.labels import METADATA_FILE, LabelSet
+from gff_keras.data.labels import METADATA_FILE
 
-Example = tuple[str, bytes, bytes]  # id, encoded image, mask as PNG
+from .dataset import Dataset, Item
+from .parallel import Map, default_workers, worker_pool
+
+SHARD_SIZE_MB = 256
+MARKER = ".tfrecords_tools"  # says that a folder incomplete.NAME is a leftover of ours
 
 
-class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
-    """Base of the builders: images, masks of training indices and ids, with their label set."""
+class SegmentationBuilder(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
+    """Writes images, masks of training indices and ids, with their label set.
+
+    Kept out of tfds's table of names: it needs arguments that `tfds.load` lacks.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
-    label_set: LabelSet
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Kept out of tfds's table of names: these builders need arguments that tfds.load lacks.
-        super().__init_subclass__(skip_registration=True, **kwargs)
-
-    @abstractmethod
-    def split_examples(self) -> dict[str, Iterator[Example]]:
-        """The examples of each split; called once, generated lazily."""
+    def __init__(
+        self, dataset: Dataset, splits: Mapping[str, Collection[Item]], run: Map, **kwargs: Any
+    ) -> None:
+        self.name = dataset.name
+        self._dataset, self._splits, self._run = dataset, splits, run
+        super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        label_set = self._dataset.label_set
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"Semantic segmentation with the classes of {self.label_set.name}.",
+            description=f"Semantic segmentation with the classes of {label_set.name}.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3)),  # JPEG or PNG, as it came
@@ -47,54 +58,122 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
                     "id": tfds.features.Text(),
                 }
             ),
-            metadata=tfds.core.MetadataDict(label_set=self.label_set.to_dict()),
+            metadata=tfds.core.MetadataDict(label_set=label_set.to_dict()),
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
-        splits = self.split_examples()
-        return {name: self._generate_examples(examples) for name, examples in splits.items()}
+        return {name: self._generate_examples(items) for name, items in self._splits.items()}
 
-    def _generate_examples(self, examples: Iterator[Example]) -> Iterator[tuple[str, Any]]:
-        for key, image, label in examples:
+    def _generate_examples(self, items: Collection[Item]) -> Any:
+        return _Examples(self._dataset, items, self._run)
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Examples for tfds; their number is what its progress bar counts up to."""
+
+    dataset: Dataset
+    items: Collection[Item]
+    run: Map
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, image, label in self.run(self.dataset.read_item, self.items):
             yield key, {"image": image, "label": label, "id": key}
 
 
+class _Shards(ShardConfig):
+    """Shards as large as asked for; tfds 4.9 has the option but always takes its defaults."""
+
+    def get_number_shards(
+        self, total_size: int, num_examples: int, uses_precise_sharding: bool = True
+    ) -> int:
+        del uses_precise_sharding
+        total = total_size + num_examples * self.overhead
+        return min(num_examples, math.ceil(total / self.max_shard_size))
+
+
+class _Config(tfds.download.DownloadConfig):
+    def get_shard_config(self) -> ShardConfig:
+        return _Shards(max_shard_size=self.max_shard_size)
+
+
 def write_records(
-    builder_class: type[SegmentationBuilder], out: Path, *, overwrite: bool, **arguments: Any
+    dataset: Dataset,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+    shard_size_mb: int = SHARD_SIZE_MB,
 ) -> Path:
-    """Run a builder so that `out` directly holds its records, or nothing at all.
+    """Write a data set so that `out` directly holds its records, or nothing at all.
 
     Args:
-        builder_class: Which builder.
+        dataset: What to write.
         out: Folder for dataset_info.json, features.json, metadata.json (the label set) and shards.
         overwrite: Replace records that are there already.
-        **arguments: For the builder.
+        workers: Number of processes that read and encode; None: `default_workers`.
+        shard_size_mb: A split gets the fewest shards that hold this many MiB on average at most,
+            all with the same number of examples (one more or less).
 
     Returns:
         `out`.
 
     Raises:
-        ValueError, FileNotFoundError: As the builder raised it.
+        ValueError, FileNotFoundError: As the data set raised it.
         FileExistsError: `out` holds something that must not be replaced.
+        ChildProcessError: The system ended a worker.
     """
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers {workers} cannot work; give 1 or more")
+    if shard_size_mb < 1:
+        raise ValueError(f"--shard_size_mb {shard_size_mb} is too small; give 1 or more")
     out = out.expanduser().resolve()
     _refuse_existing(out, overwrite)
-    staging = out.with_name(f"incomplete.{out.name}")
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
+    splits = dataset.split_items()
+    counts = {name: len(items) for name, items in splits.items()}
+    for sentence in dataset.size_warnings(counts):
+        print(f"warning: {sentence}", file=sys.stderr)
+    config = _Config(try_download_gcs=False, max_shard_size=shard_size_mb * 2**20)
+    workers = workers or default_workers(sum(counts.values()))
+    with _staging(out) as staging, _quiet(), worker_pool(workers) as run:
+        builder = SegmentationBuilder(dataset, splits, run, data_dir=str(staging))
+        builder.download_and_prepare(download_dir=str(staging), download_config=config)
+        _put_in_place(Path(builder.data_dir), out, staging / "replaced")
+    return out
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tfds's notices away; its progress bars go to the standard error."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        staging.mkdir(parents=True)
-        builder = builder_class(data_dir=str(staging), **arguments)
-        config = tfds.download.DownloadConfig(try_download_gcs=False, register_checksums=False)
-        with redirect_stdout(StringIO()):  # tfds's notices; its progress bars go to stderr
-            builder.download_and_prepare(download_dir=str(staging), download_config=config)
-        _put_in_place(Path(builder.data_dir), out, staging / "replaced")
+        with redirect_stdout(StringIO()):
+            yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Give the folder `incomplete.NAME` beside `out`; it is gone at the end."""
+    staging = out.with_name(f"incomplete.{out.name}")
+    if (staging / MARKER).is_file():
+        shutil.rmtree(staging)  # what a killed run left
+    elif staging.exists() and (not staging.is_dir() or any(staging.iterdir())):
+        raise FileExistsError(
+            f"{staging} is needed for the build but is not ours; move it away or give another --out"
+        )
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        (staging / MARKER).touch()
+        yield staging
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return out
 
 
 def _put_in_place(new: Path, out: Path, replaced: Path) -> None:

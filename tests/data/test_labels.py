@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gff_keras.data.labels import CAMVID, IGNORE_LABEL, STREET_SCENES, LabelSet
+from gff_keras.data.label_tables import CAMVID, STREET_SCENES
+from gff_keras.data.labels import IGNORE_LABEL, LabelSet
 
 THREE = {"classes": ("a", "b", "c"), "palette": ((0, 0, 0), (1, 2, 3), (255, 255, 255))}
 MAPPED = LabelSet(name="mapped", **THREE, raw_to_train={7: 0, 300: 1, 2: 2, 9: IGNORE_LABEL})
