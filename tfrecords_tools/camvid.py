@@ -145,7 +145,7 @@ def split_by_lists(source: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
     splits: dict[str, list[Pair]] = {}
     for name, path in lists.items():
         splits[name] = []
-        for line in read_lines(path, "list ids in it"):
+        for line in read_lines(path):
             key = Path(line).name.removesuffix(".png")
             if key not in by_id:
                 raise ValueError(f"{path} lists {key}, which has no image in {RAW_IMAGES}; mend it")

@@ -5,13 +5,28 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
+from .ade20k import Ade20k
 from .camvid import Camvid
+from .cityscapes import Cityscapes
+from .coco_stuff import CocoStuff
 from .dataset import Dataset
 from .folder import Folder
+from .pascal_context import PascalContext
 from .street_scenes import StreetScenes
+from .voc import Voc
 
 DATASETS: dict[str, type[Dataset]] = {
-    dataset.name: dataset for dataset in (Camvid, Folder, StreetScenes)
+    dataset.name: dataset
+    for dataset in (
+        Ade20k,
+        Camvid,
+        Cityscapes,
+        CocoStuff,
+        Folder,
+        PascalContext,
+        StreetScenes,
+        Voc,
+    )
 }
 
 
