@@ -6,14 +6,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from .dataset import Dataset
 from .datasets import DATASETS, make_dataset
 from .quiet import quiet_stderr
 
-__all__ = ["DATASETS", "build", "make_dataset"]
+__all__ = ["DATASETS", "Dataset", "build", "make_dataset"]
 
 
 def build(
-    dataset: str,
+    dataset: str | Dataset,
+    /,
     *,
     out: str | PathLike[str],
     overwrite: bool = False,
@@ -24,7 +26,7 @@ def build(
     """Write a data set into the folder `out`, which then directly holds the records.
 
     Args:
-        dataset: One of `DATASETS`, e.g. "cityscapes" or "folder".
+        dataset: One of `DATASETS`, e.g. "cityscapes"; or a `Dataset`, and then no options.
         out: Folder to write: dataset_info.json, features.json, metadata.json with the label set
             (`gff_keras.data.labels.LabelSet.from_records(out)`) and the shards.
         overwrite: Replace records that `out` holds already.
@@ -41,9 +43,10 @@ def build(
         ValueError, OSError: One sentence with the file or option and the remedy; then `out` is as
             it was.
     """
-    described = make_dataset(dataset, **options)
+    if isinstance(dataset, str):
+        dataset = make_dataset(dataset, **options)
     with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
         from .builder import write_records
     return write_records(
-        described, Path(out), overwrite=overwrite, workers=workers, shard_size_mb=shard_size_mb
+        dataset, Path(out), overwrite=overwrite, workers=workers, shard_size_mb=shard_size_mb
     )

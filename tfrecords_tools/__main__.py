@@ -7,9 +7,9 @@ import operator
 import os
 import signal
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -46,12 +46,19 @@ app = tyro.extras.SubcommandApp()
 @app.command(name="build")
 def build_command(dataset: AnyDataset, output: Output) -> None:
     """Write a data set as records."""
-    out = build(dataset.name, **_options(dataset), **_options(output))
+    out = build(dataset, **vars(output))
     print(f"Records written to {out}")
 
 
-def _options(described: Any) -> dict[str, Any]:
-    return {field.name: getattr(described, field.name) for field in fields(described)}
+def _spelled_out(argv: list[str]) -> list[str]:
+    """`build --tfds NAME ...` is short for `build tfds --dataset NAME ...`."""
+    for place, word in enumerate(argv):
+        if word == "--tfds":
+            return [argv[0], "tfds", *argv[1:place], "--dataset", *argv[place + 1 :]]
+        if word.startswith("--tfds="):
+            name = word.removeprefix("--tfds=")
+            return [argv[0], "tfds", *argv[1:place], "--dataset", name, *argv[place + 1 :]]
+    return argv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that leftovers are removed
     try:
         app.cli(
-            args=argv,
+            args=_spelled_out(sys.argv[1:] if argv is None else argv),
             prog="python -m tfrecords_tools",
             use_underscores=True,
             config=(

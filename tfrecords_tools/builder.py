@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -22,7 +22,7 @@ from tensorflow_datasets.core.utils.shard_utils import ShardConfig
 
 from gff_keras.data.labels import METADATA_FILE
 
-from .dataset import Dataset, Item
+from .dataset import Dataset, Items
 from .parallel import Map, default_workers, worker_pool
 
 SHARD_SIZE_MB = 256
@@ -40,7 +40,7 @@ class SegmentationBuilder(  # type: ignore[call-arg]
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(
-        self, dataset: Dataset, splits: Mapping[str, Collection[Item]], run: Map, **kwargs: Any
+        self, dataset: Dataset, splits: Mapping[str, Items], run: Map, **kwargs: Any
     ) -> None:
         self.name = dataset.name
         self._dataset, self._splits, self._run = dataset, splits, run
@@ -65,7 +65,7 @@ class SegmentationBuilder(  # type: ignore[call-arg]
         del dl_manager  # nothing is downloaded
         return {name: self._generate_examples(items) for name, items in self._splits.items()}
 
-    def _generate_examples(self, items: Collection[Item]) -> Any:
+    def _generate_examples(self, items: Items) -> Any:
         return _Examples(self._dataset, items, self._run)
 
 
@@ -74,7 +74,7 @@ class _Examples:
     """Examples for tfds; their number is what its progress bar counts up to."""
 
     dataset: Dataset
-    items: Collection[Item]
+    items: Items
     run: Map
 
     def __len__(self) -> int:

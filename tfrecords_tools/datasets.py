@@ -11,6 +11,7 @@ from .cityscapes import Cityscapes
 from .coco_stuff import CocoStuff
 from .dataset import Dataset
 from .folder import Folder
+from .from_tfds import FromTfds
 from .pascal_context import PascalContext
 from .street_scenes import StreetScenes
 from .voc import Voc
@@ -23,6 +24,7 @@ DATASETS: dict[str, type[Dataset]] = {
         Cityscapes,
         CocoStuff,
         Folder,
+        FromTfds,
         PascalContext,
         StreetScenes,
         Voc,
@@ -30,7 +32,7 @@ DATASETS: dict[str, type[Dataset]] = {
 }
 
 
-def make_dataset(name: str, **options: Any) -> Dataset:
+def make_dataset(name: str, /, **options: Any) -> Dataset:
     """Make a data set from its name and options.
 
     Raises:

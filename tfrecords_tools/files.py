@@ -53,6 +53,29 @@ class File:
         return data
 
 
+@dataclass(frozen=True)
+class InMemory:
+    """What has been read already: PNG or JPEG bytes, with a name for messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def suffix(self) -> str:
+        """As the first bytes tell it."""
+        return ".png" if self.data.startswith(b"\x89PNG") else ".jpg"
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self.data
+
+
+Readable = File | InMemory
+
+
 @lru_cache(maxsize=8)
 def open_archive(path: Path, process: int) -> zipfile.ZipFile:
     """Open an archive once in each process: forked ones would share their place in the file.

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from .dataset import Example
-from .files import File, list_files, read_lines
+from .files import File, Readable, list_files, read_lines
 from .images import (
     IMAGE_SUFFIXES,
     bit_depth,
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gff_keras.data.labels import LabelSet
 
 Size = tuple[int, int]  # width, height in pixels
-ImageReader = Callable[[File], tuple[bytes, Size]]
-MaskReader = Callable[[File], tuple[bytes, Size]]  # PNG of training indices
+ImageReader = Callable[[Readable], tuple[bytes, Size]]
+MaskReader = Callable[[Readable], tuple[bytes, Size]]  # PNG of training indices
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Pair:
     """One example in files; without a mask, all its pixels are ignored."""
 
     id: str
-    image: File
-    mask: File | None
+    image: Readable
+    mask: Readable | None
 
 
 def match_folders(images: Path, masks: Path, mask_suffix: str = "") -> list[Pair]:
@@ -154,7 +154,7 @@ def read_pair(
 
 
 def read_png_mask(
-    file: File, labels: LabelSet, to_train: Callable[[Image.Image], np.ndarray] | None = None
+    file: Readable, labels: LabelSet, to_train: Callable[[Image.Image], np.ndarray] | None = None
 ) -> tuple[bytes, Size]:
     """Read a PNG mask and map it to training indices.
 
@@ -176,7 +176,7 @@ def read_png_mask(
         raise ValueError(f"{file}: {error}") from None
 
 
-def read_mat_mask(file: File, labels: LabelSet, key: str) -> tuple[bytes, Size]:
+def read_mat_mask(file: Readable, labels: LabelSet, key: str) -> tuple[bytes, Size]:
     """Read the matrix `key` of a MATLAB file and map it: PNG of training indices, width, height.
 
     Raises:

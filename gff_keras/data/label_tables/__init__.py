@@ -8,11 +8,21 @@ from gff_keras.data.label_tables.pascal import (
     VOC,
     pascal_context,
 )
+from gff_keras.data.label_tables.pets import OXFORD_PETS
 from gff_keras.data.label_tables.street import CAMVID, CITYSCAPES, STREET_SCENES
 
 TABLES = {
     table.name: table
-    for table in (ADE20K, CAMVID, CITYSCAPES, COCO_STUFF, PASCAL_CONTEXT, STREET_SCENES, VOC)
+    for table in (
+        ADE20K,
+        CAMVID,
+        CITYSCAPES,
+        COCO_STUFF,
+        OXFORD_PETS,
+        PASCAL_CONTEXT,
+        STREET_SCENES,
+        VOC,
+    )
 }
 
 __all__ = [
@@ -21,6 +31,7 @@ __all__ = [
     "CITYSCAPES",
     "COCO_STUFF",
     "COCO_STUFF_10K",
+    "OXFORD_PETS",
     "PASCAL_CONTEXT",
     "PASCAL_CONTEXT_CATEGORIES",
     "STREET_SCENES",
