@@ -21,6 +21,8 @@ def build(
     overwrite: bool = False,
     workers: int | None = None,
     shard_size_mb: int = 256,
+    beam_workers: int = 0,
+    beam_options: str = "",
     **options: Any,
 ) -> Path:
     """Write a data set into the folder `out`, which then directly holds the records.
@@ -33,6 +35,8 @@ def build(
         workers: Number of processes; None: all cores that have enough to do. The records are the
             same for any number.
         shard_size_mb: Size that shards have on average at most, in MiB.
+        beam_workers: Build with Apache Beam in so many processes of this machine.
+        beam_options: Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner ...".
         **options: Of the data set, e.g. `source`; `python -m tfrecords_tools build NAME --help`
             lists them.
 
@@ -48,5 +52,11 @@ def build(
     with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
         from .builder import write_records
     return write_records(
-        dataset, Path(out), overwrite=overwrite, workers=workers, shard_size_mb=shard_size_mb
+        dataset,
+        Path(out),
+        overwrite=overwrite,
+        workers=workers,
+        shard_size_mb=shard_size_mb,
+        beam_workers=beam_workers,
+        beam_options=beam_options,
     )

@@ -29,6 +29,10 @@ class Output:
     """Processes that read and encode; default: all cores that have enough to do."""
     shard_size_mb: int = 256
     """Size that shards have on average at most, in MiB."""
+    beam_workers: int = 0
+    """Build with Apache Beam in so many processes of this machine."""
+    beam_options: str = ""
+    """Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner --flink_master=HOST:8081"."""
 
 
 # Any of the data sets, each a command with its own options.

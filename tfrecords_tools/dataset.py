@@ -78,3 +78,9 @@ class Dataset(ABC):
             for split, count in counts.items()
             if self.published_sizes.get(split, count) != count
         ]
+
+
+def as_features(example: Example) -> tuple[str, dict[str, Any]]:
+    """Key and features of an example, as tfds takes them."""
+    key, image, label = example
+    return key, {"image": image, "label": label, "id": key}
