@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKER = ".tfrecords_tools"  # says that a folder incomplete.NAME is a leftover of ours
+REPLACED = "replaced"  # name, in there, of the records that a build with --overwrite replaces
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class Output:
 def staging_folder(out: Path) -> Iterator[Path]:
     """Give the folder `incomplete.NAME` beside `out`; it is gone at the end."""
     staging = out.with_name(f"incomplete.{out.name}")
-    if (staging / MARKER).is_file():
-        shutil.rmtree(staging)  # what a killed run left
+    if (staging / MARKER).is_file():  # what a killed run left
+        if (staging / REPLACED).exists() and not out.exists():
+            (staging / REPLACED).rename(out)  # killed between the two renames of `put_in_place`
+        shutil.rmtree(staging)
     elif staging.exists() and (not staging.is_dir() or any(staging.iterdir())):
         raise FileExistsError(
             f"{staging} is needed for the build but is not ours; move it away or give another --out"
@@ -62,7 +65,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
 
 def put_in_place(new: Path, out: Path, staging: Path) -> None:
     """Rename a finished folder to `out`; what was there stays in `staging`, or comes back."""
-    replaced = staging / "replaced"
+    replaced = staging / REPLACED
     if out.exists():
         out.rename(replaced)
     try:

@@ -16,7 +16,7 @@ from gff_keras.data.labels import LabelSet
 from tfrecords_tools import build
 from tfrecords_tools.camvid import GROUPS
 from tfrecords_tools.folder import split_by_hash
-from tfrecords_tools.output import MARKER
+from tfrecords_tools.output import MARKER, REPLACED, staging_folder
 from tfrecords_tools.pairs import Pair
 from tfrecords_tools.scene_painter import paint_scene
 
@@ -422,3 +422,17 @@ def test_real_camvid(tmp_path):
             raw = decode((real / f"{split}annot/{key}.png").read_bytes())
             np.testing.assert_array_equal(decode(label), np.where(raw == 11, 255, raw))
     assert json.loads((out / "metadata.json").read_text())["label_set"]["name"] == "camvid"
+
+
+def test_records_that_a_killed_overwrite_had_moved_away_come_back(tmp_path):
+    """Killed between its two renames, a build leaves the old records in its own folder only."""
+    out = build("street_scenes", train=1, val=0, height=32, width=40, out=tmp_path / "records")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    staging = tmp_path / "incomplete.records"
+    staging.mkdir()
+    (staging / MARKER).touch()
+    out.rename(staging / REPLACED)
+    with staging_folder(out):
+        pass
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not staging.exists()
