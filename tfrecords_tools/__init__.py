@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .datasets import DATASETS, make_dataset
 from .quiet import quiet_stderr
 
-__all__ = ["DATASETS", "build", "make_dataset"]
+if TYPE_CHECKING:
+    from .report import Report
+
+__all__ = ["DATASETS", "build", "check", "make_dataset"]
 
 
 def build(
@@ -47,3 +50,27 @@ def build(
     return write_records(
         described, Path(out), overwrite=overwrite, workers=workers, shard_size_mb=shard_size_mb
     )
+
+
+def check(what: str | PathLike[str], *, workers: int | None = None, **options: Any) -> Report:
+    """Decode records, or the files of a data set, and collect all that is wrong with them.
+
+    Args:
+        what: Folder of records, or one of `DATASETS`.
+        workers: Number of processes; None: all cores that have enough to do.
+        **options: Of the data set, as for `build`.
+
+    Returns:
+        The findings and counts; `print` it, `save` it.
+
+    Raises:
+        ValueError, OSError: There is nothing to check; one sentence with the remedy.
+    """
+    described = make_dataset(what, **options) if what in DATASETS else None
+    if described is None and options:
+        raise ValueError(f"{', '.join(options)}: a folder of records takes no such options")
+    with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
+        from .checker import check_records, check_source
+    if described is None:
+        return check_records(Path(what).expanduser(), workers)
+    return check_source(described, workers)
