@@ -22,6 +22,7 @@ from gff_keras.data.labels import IGNORE_LABEL, LabelSet
 from .dataset import Dataset, Item
 from .examine import Examined, Finding, examine
 from .fit import SKETCH_BYTES, SUSPICIOUS, find_misfits
+from .pairs import collect_missing
 from .parallel import default_workers, worker_pool
 from .report import Report, Split, list_some
 from .shards import read_shard
@@ -76,10 +77,13 @@ def check_source(dataset: Dataset, workers: int | None = None) -> Report:
     Raises:
         ValueError, FileNotFoundError: The files cannot even be listed.
     """
-    items = dataset.split_items()
+    with collect_missing() as missing:
+        items = dataset.split_items()
     counts = {name: len(part) for name, part in items.items()}
     report = Report(dataset.name, dataset.label_set)
     report.splits = {name: Split(count) for name, count in counts.items()}
+    for sentence in missing:
+        report.error("missing file", sentence)
     for sentence in dataset.size_warnings(counts):
         report.warn("split size", sentence)
     jobs = ((name, item) for name, part in items.items() for item in part)
@@ -159,6 +163,8 @@ def _examine_all(
             if found.sketch:
                 sketches.add(found)
         sketches.compare(report)
+    # Workers run behind the reader, whose findings would come earlier the more workers there are.
+    report.errors.sort(key=lambda found: (found.file, -1 if found.record is None else found.record))
     _report_duplicates(same, report)
     _report_unlabelled(unlabelled, report)
     _report_absent_classes(report)

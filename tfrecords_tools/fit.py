@@ -51,19 +51,23 @@ def _ranks(strengths: np.ndarray) -> np.ndarray:
     return ranks.round().astype(np.uint8)[strengths]
 
 
-def find_misfits(sketches: np.ndarray, sizes: Sequence[object]) -> list[tuple[int, int, float]]:
+def find_misfits(
+    sketches: np.ndarray, sizes: Sequence[object], threshold: float = SUSPICIOUS
+) -> list[tuple[int, int, float]]:
     """Find the images that another mask of the split fits clearly better than their own.
 
     Args:
         sketches: uint8 (N, `SKETCH_BYTES`) of one split; a memory map will do.
         sizes: N sizes; only a mask of the image's own size can have been exchanged with its mask.
+        threshold: By how many standard deviations, over the scores of the split's masks on this
+            image, another mask must fit better.
 
     Returns:
         (image, the best fitting mask, by how many standard deviations it fits better).
     """
     count = len(sketches)
-    bounded = np.array([bool(row[CELLS:].any()) for row in sketches])
-    compared = np.flatnonzero(bounded)
+    judged = np.array([bool(row[CELLS:].any() and np.ptp(row[:CELLS])) for row in sketches])
+    compared = np.flatnonzero(judged)
     if len(compared) < LEAST_COMPARED:
         return []
     usual = np.zeros(CELLS)
@@ -79,8 +83,8 @@ def find_misfits(sketches: np.ndarray, sizes: Sequence[object]) -> list[tuple[in
         scores = edges @ others.T  # (R, M)
         own = (edges * _unit_boundaries(sketches[rows])).sum(1)
         rivals = np.where(codes[rows][:, None] == codes[compared], scores, -np.inf)
-        better = (rivals.max(1) - own) / np.maximum(scores.std(1), 1e-9)
-        for row in np.flatnonzero((better > SUSPICIOUS) & bounded[rows]):
+        better = (rivals.max(1) - own) / np.maximum(scores.std(1), 1)  # 1: all masks alike
+        for row in np.flatnonzero((better > threshold) & judged[rows]):
             rival = compared[rivals[row].argmax()]
             found.append((int(rows[row]), int(rival), float(better[row])))
     return found

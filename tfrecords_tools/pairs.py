@@ -6,7 +6,9 @@ is mapped and encoded again. Every error names the file and what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,17 +80,41 @@ def match_files(
     Raises:
         FileNotFoundError: One of a pair is missing.
     """
-    for key, file in images.items():
-        if key not in masks:
-            wanted = mask_name.format(key)
-            raise FileNotFoundError(f"{file} has no mask; add {wanted} or remove the image")
-    for key, file in masks.items():
-        if key not in images:
-            wanted = image_name.format(key)
-            raise FileNotFoundError(
-                f"{file} has no image; add {wanted} (or .png) or remove the mask"
-            )
-    return [Pair(key, images[key], masks[key]) for key in images]
+    missing = [
+        f"{file} has no mask; add {mask_name.format(key)} or remove the image"
+        for key, file in images.items()
+        if key not in masks
+    ]
+    missing += [
+        f"{file} has no image; add {image_name.format(key)} (or .png) or remove the mask"
+        for key, file in masks.items()
+        if key not in images
+    ]
+    tell_missing(missing)
+    return [Pair(key, images[key], masks[key]) for key in images if key in masks]
+
+
+_told: ContextVar[list[str] | None] = ContextVar("told", default=None)
+
+
+def tell_missing(sentences: Sequence[str]) -> None:
+    """Raise the first sentence as FileNotFoundError, or collect all within `collect_missing`."""
+    told = _told.get()
+    if told is not None:
+        told.extend(sentences)
+    elif sentences:
+        raise FileNotFoundError(sentences[0])
+
+
+@contextmanager
+def collect_missing() -> Iterator[list[str]]:
+    """Within it, pairs lacking a file are left out and told in a list, not raised: for checks."""
+    told: list[str] = []
+    token = _told.set(told)
+    try:
+        yield told
+    finally:
+        _told.reset(token)
 
 
 def read_pair(

@@ -18,27 +18,27 @@ def read_shard(path: Path) -> Iterator[tuple[bytes | None, str]]:
     """Yield each record's data and what is wrong with it, or "".
 
     Reading goes on after a wrong checksum. Where it cannot, the last data is None.
-
-    Raises:
-        OSError: The file cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as shard:
-        while header := shard.read(_HEADER.size):
-            if len(header) < _HEADER.size:
-                yield None, "the file ends within it"
-                return
-            length, checksum = _HEADER.unpack(header)
-            if checksum != _masked_crc(header[:8]):
-                yield None, "its length field is damaged"
-                return
-            if shard.tell() + length + _FOOTER.size > size:
-                yield None, "the file ends within it"
-                return
-            data = shard.read(length)
-            (checksum,) = _FOOTER.unpack(shard.read(_FOOTER.size))
-            intact = checksum == _masked_crc(data)
-            yield data, "" if intact else "its checksum does not fit its data"
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as shard:
+            while header := shard.read(_HEADER.size):
+                if len(header) < _HEADER.size:
+                    yield None, "the file ends within it"
+                    return
+                length, checksum = _HEADER.unpack(header)
+                if checksum != _masked_crc(header[:8]):
+                    yield None, "its length field is damaged"
+                    return
+                if shard.tell() + length + _FOOTER.size > size:
+                    yield None, "the file ends within it"
+                    return
+                data = shard.read(length)
+                (checksum,) = _FOOTER.unpack(shard.read(_FOOTER.size))
+                intact = checksum == _masked_crc(data)
+                yield data, "" if intact else "its checksum does not fit its data"
+    except OSError as error:
+        yield None, f"the file cannot be read ({error.strerror})"
 
 
 def _masked_crc(data: bytes) -> int:
