@@ -75,7 +75,7 @@ def check_command(checked: Checked, findings: Findings) -> int:
     """Decode records, or a data set's files, and report all that is wrong; then the status is 1."""
     if isinstance(checked, Records):
         where = checked.folder.expanduser().resolve()
-        report = check(where, workers=findings.workers)
+        report = check(checked.folder, workers=findings.workers)
     else:
         where = Path(checked.name)
         report = check(checked.name, workers=findings.workers, **_options(checked))

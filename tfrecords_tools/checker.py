@@ -95,15 +95,14 @@ def _readable_records(path: Path, expected: int, split: str, report: Report) -> 
     """Yield the records of a shard that can be read; report the others."""
     place = Finding(split=split, file=path.name)
     if not path.is_file():
-        report.error("missing shard", f"its {expected} records are lost", place)
+        report.error("missing shard", f"records lost: {expected}", place)
         return
     number = -1
     for number, (data, wrong) in enumerate(read_shard(path)):
         record = replace(place, record=number)
         if data is None:
-            after = max(0, expected - number - 1)
-            message = f"{wrong}; it and the {after} records after it are lost"
-            report.error("broken shard", message, record)
+            lost = max(1, expected - number)
+            report.error("broken shard", f"{wrong}; records lost from here: {lost}", record)
             return
         try:
             key, image, mask = _parse(data)
@@ -193,8 +192,8 @@ class _Sketches:
             sketches = np.memmap(file, np.uint8, "r", shape=shape)
             for image, rival, excess in find_misfits(sketches, sizes):
                 message = (
-                    f"the boundaries of {places[rival].id}'s mask lie better on its edges than its "
-                    f"own mask's (by {excess:.1f}, suspicious from {SUSPICIOUS:g}); exchanged?"
+                    f"{places[rival].id}'s mask fits its edges better than its own mask "
+                    f"(by {excess:.1f}, suspicious from {SUSPICIOUS}); exchanged?"
                 )
                 report.warn("suspicious mask", message, places[image])
 
