@@ -1,4 +1,4 @@
-"""Write data sets as records that tensorflow-datasets reads, with or without this project."""
+"""Write data sets as records that tensorflow-datasets reads anywhere; check them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,40 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .dataset import Dataset
 from .datasets import DATASETS, make_dataset
 from .quiet import quiet_stderr
 
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["DATASETS", "build", "check", "make_dataset"]
+__all__ = ["DATASETS", "Dataset", "build", "check", "make_dataset"]
 
 
 def build(
-    dataset: str,
+    dataset: str | Dataset,
+    /,
     *,
     out: str | PathLike[str],
     overwrite: bool = False,
     workers: int | None = None,
     shard_size_mb: int = 256,
+    beam_workers: int = 0,
+    beam_options: str = "",
     **options: Any,
 ) -> Path:
     """Write a data set into the folder `out`, which then directly holds the records.
 
     Args:
-        dataset: One of `DATASETS`, e.g. "cityscapes" or "folder".
+        dataset: One of `DATASETS`, e.g. "cityscapes"; or a `Dataset`, and then no options.
         out: Folder to write: dataset_info.json, features.json, metadata.json with the label set
             (`gff_keras.data.labels.LabelSet.from_records(out)`) and the shards.
         overwrite: Replace records that `out` holds already.
         workers: Number of processes; None: all cores that have enough to do. The records are the
             same for any number.
         shard_size_mb: Size that shards have on average at most, in MiB.
+        beam_workers: Build with Apache Beam in so many processes of this machine.
+        beam_options: Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner ...".
         **options: Of the data set, e.g. `source`; `python -m tfrecords_tools build NAME --help`
             lists them.
 
@@ -44,19 +50,28 @@ def build(
         ValueError, OSError: One sentence with the file or option and the remedy; then `out` is as
             it was.
     """
-    described = make_dataset(dataset, **options)
+    if isinstance(dataset, str):
+        dataset = make_dataset(dataset, **options)
     with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
         from .builder import write_records
     return write_records(
-        described, Path(out), overwrite=overwrite, workers=workers, shard_size_mb=shard_size_mb
+        dataset,
+        Path(out),
+        overwrite=overwrite,
+        workers=workers,
+        shard_size_mb=shard_size_mb,
+        beam_workers=beam_workers,
+        beam_options=beam_options,
     )
 
 
-def check(what: str | PathLike[str], *, workers: int | None = None, **options: Any) -> Report:
+def check(
+    what: str | PathLike[str] | Dataset, /, *, workers: int | None = None, **options: Any
+) -> Report:
     """Decode records, or the files of a data set, and collect all that is wrong with them.
 
     Args:
-        what: Folder of records, or one of `DATASETS`.
+        what: Folder of records; or one of `DATASETS` or a `Dataset`, whose source is then checked.
         workers: Number of processes; None: all cores that have enough to do.
         **options: Of the data set, as for `build`.
 
@@ -66,11 +81,12 @@ def check(what: str | PathLike[str], *, workers: int | None = None, **options: A
     Raises:
         ValueError, OSError: There is nothing to check; one sentence with the remedy.
     """
-    described = make_dataset(what, **options) if what in DATASETS else None
-    if described is None and options:
-        raise ValueError(f"{', '.join(options)}: a folder of records takes no such options")
+    if isinstance(what, str) and what in DATASETS:
+        what = make_dataset(what, **options)
+    elif options:
+        raise ValueError(f"{what} takes no {', '.join(options)}; leave it out")
     with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
         from .checker import check_records, check_source
-    if described is None:
-        return check_records(Path(what).expanduser(), workers)
-    return check_source(described, workers)
+    if isinstance(what, Dataset):
+        return check_source(what, workers)
+    return check_records(Path(what).expanduser(), workers)

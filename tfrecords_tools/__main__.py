@@ -7,9 +7,9 @@ import operator
 import os
 import signal
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -29,6 +29,10 @@ class Output:
     """Processes that read and encode; default: all cores that have enough to do."""
     shard_size_mb: int = 256
     """Size that shards have on average at most, in MiB."""
+    beam_workers: int = 0
+    """Build with Apache Beam in so many processes of this machine."""
+    beam_options: str = ""
+    """Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner --flink_master=HOST:8081"."""
 
 
 @dataclass(frozen=True)
@@ -66,40 +70,45 @@ app = tyro.extras.SubcommandApp()
 @app.command(name="build")
 def build_command(dataset: AnyDataset, output: Output) -> None:
     """Write a data set as records."""
-    out = build(dataset.name, **_options(dataset), **_options(output))
+    out = build(dataset, **vars(output))
     print(f"Records written to {out}")
 
 
 @app.command(name="check")
 def check_command(checked: Checked, findings: Findings) -> int:
     """Decode records, or a data set's files, and report all that is wrong; then the status is 1."""
-    if isinstance(checked, Records):
-        where = checked.folder.expanduser().resolve()
-        report = check(checked.folder, workers=findings.workers)
-    else:
-        where = Path(checked.name)
-        report = check(checked.name, workers=findings.workers, **_options(checked))
-    out = findings.out or where.with_name(f"{where.name}-check")
+    what = checked.folder if isinstance(checked, Records) else checked
+    report = check(what, workers=findings.workers)
+    out = findings.out
+    if out is None:
+        where = Path(checked.name) if isinstance(checked, Dataset) else checked.folder.resolve()
+        out = where.with_name(f"{where.name}-check")
     report.save(out)
     print(f"{report}\nReport written to {out}")
     return 1 if report.errors else 0
 
 
-def _options(described: Any) -> dict[str, Any]:
-    return {field.name: getattr(described, field.name) for field in fields(described)}
+def _spelled_out(argv: list[str]) -> list[str]:
+    """`--tfds NAME` is short for `tfds --dataset NAME`, `check DIR` for `check records DIR`."""
+    for place, word in enumerate(argv):
+        if word == "--tfds":
+            return [argv[0], "tfds", *argv[1:place], "--dataset", *argv[place + 1 :]]
+        if word.startswith("--tfds="):
+            name = word.removeprefix("--tfds=")
+            return [argv[0], "tfds", *argv[1:place], "--dataset", name, *argv[place + 1 :]]
+    known = (*DATASETS, "records")
+    if argv[:1] == ["check"] and argv[1:] and argv[1] not in known and argv[1][:1] != "-":
+        return ["check", "records", *argv[1:]]
+    return argv
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status, 2 for what the user can mend."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that leftovers are removed
-    argv = sys.argv[1:] if argv is None else argv
-    if len(argv) > 1 and argv[0] == "check" and argv[1] not in (*DATASETS, "records"):
-        if not argv[1].startswith("-"):
-            argv = ["check", "records", *argv[1:]]
     try:
         status = app.cli(
-            args=argv,
+            args=_spelled_out(sys.argv[1:] if argv is None else argv),
             prog="python -m tfrecords_tools",
             use_underscores=True,
             config=(

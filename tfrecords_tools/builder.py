@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -22,7 +22,8 @@ from tensorflow_datasets.core.utils.shard_utils import ShardConfig
 
 from gff_keras.data.labels import METADATA_FILE
 
-from .dataset import Dataset, Item
+from .beam_path import pipeline_options, pipeline_steps, readable_errors
+from .dataset import Dataset, Items, as_features
 from .parallel import Map, default_workers, worker_pool
 
 SHARD_SIZE_MB = 256
@@ -39,11 +40,9 @@ class SegmentationBuilder(  # type: ignore[call-arg]
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(
-        self, dataset: Dataset, splits: Mapping[str, Collection[Item]], run: Map, **kwargs: Any
-    ) -> None:
+    def __init__(self, dataset: Dataset, splits: Mapping[str, Any], **kwargs: Any) -> None:
         self.name = dataset.name
-        self._dataset, self._splits, self._run = dataset, splits, run
+        self._dataset, self._splits = dataset, splits
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -61,12 +60,12 @@ class SegmentationBuilder(  # type: ignore[call-arg]
             metadata=tfds.core.MetadataDict(label_set=label_set.to_dict()),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def _split_generators(self, dl_manager: Any) -> Mapping[str, Any]:
         del dl_manager  # nothing is downloaded
-        return {name: self._generate_examples(items) for name, items in self._splits.items()}
+        return self._splits
 
-    def _generate_examples(self, items: Collection[Item]) -> Any:
-        return _Examples(self._dataset, items, self._run)
+    def _generate_examples(self) -> None:
+        """Unused: the splits come as generators already, or as steps of a Beam pipeline."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,14 @@ class _Examples:
     """Examples for tfds; their number is what its progress bar counts up to."""
 
     dataset: Dataset
-    items: Collection[Item]
+    items: Items
     run: Map
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for key, image, label in self.run(self.dataset.read_item, self.items):
-            yield key, {"image": image, "label": label, "id": key}
+        return map(as_features, self.run(self.dataset.read_item, self.items))
 
 
 class _Shards(ShardConfig):
@@ -108,6 +106,8 @@ def write_records(
     overwrite: bool = False,
     workers: int | None = None,
     shard_size_mb: int = SHARD_SIZE_MB,
+    beam_workers: int = 0,
+    beam_options: str = "",
 ) -> Path:
     """Write a data set so that `out` directly holds its records, or nothing at all.
 
@@ -117,7 +117,9 @@ def write_records(
         overwrite: Replace records that are there already.
         workers: Number of processes that read and encode; None: `default_workers`.
         shard_size_mb: A split gets the fewest shards that hold this many MiB on average at most,
-            all with the same number of examples (one more or less).
+            all with the same number of examples (one more or less; Beam: about the same).
+        beam_workers: Build with Apache Beam in so many processes of this machine.
+        beam_options: Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner ...".
 
     Returns:
         `out`.
@@ -129,6 +131,8 @@ def write_records(
     """
     if workers is not None and workers < 1:
         raise ValueError(f"--workers {workers} cannot work; give 1 or more")
+    if beam_workers < 0:
+        raise ValueError(f"--beam_workers {beam_workers} cannot work; give 1 or more")
     if shard_size_mb < 1:
         raise ValueError(f"--shard_size_mb {shard_size_mb} is too small; give 1 or more")
     out = out.expanduser().resolve()
@@ -138,10 +142,18 @@ def write_records(
     for sentence in dataset.size_warnings(counts):
         print(f"warning: {sentence}", file=sys.stderr)
     config = _Config(try_download_gcs=False, max_shard_size=shard_size_mb * 2**20)
-    workers = workers or default_workers(sum(counts.values()))
-    with _staging(out) as staging, _quiet(), worker_pool(workers) as run:
-        builder = SegmentationBuilder(dataset, splits, run, data_dir=str(staging))
-        builder.download_and_prepare(download_dir=str(staging), download_config=config)
+    if beam_workers or beam_options:
+        config.beam_options = pipeline_options(beam_workers, beam_options)
+    with _staging(out) as staging, _quiet(), ExitStack() as stack:
+        generators: Mapping[str, Any]
+        if config.beam_options is not None:
+            generators = pipeline_steps(dataset, splits, staging)
+        else:
+            run = stack.enter_context(worker_pool(workers or default_workers(sum(counts.values()))))
+            generators = {name: _Examples(dataset, items, run) for name, items in splits.items()}
+        builder = SegmentationBuilder(dataset, generators, data_dir=str(staging))
+        with readable_errors(staging):
+            builder.download_and_prepare(download_dir=str(staging), download_config=config)
         _put_in_place(Path(builder.data_dir), out, staging / "replaced")
     return out
 

@@ -7,16 +7,23 @@ TensorFlow, and `gff_keras` only once labels are needed, so that the command lin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from gff_keras.data.labels import LabelSet
 
 Item = Any  # small and picklable: a pair of paths, names in an archive, a number
 Example = tuple[str, bytes, bytes]  # id, encoded image, mask of training indices as PNG
+
+
+class Items(Protocol):
+    """A number of items to iterate over, such as a list or a range."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Item]: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Dataset(ABC):
         return {}
 
     @abstractmethod
-    def split_items(self) -> Mapping[str, Collection[Item]]:
+    def split_items(self) -> Mapping[str, Items]:
         """List the items of each split that is there; cheap, for no image is opened.
 
         Raises:
@@ -71,3 +78,9 @@ class Dataset(ABC):
             for split, count in counts.items()
             if self.published_sizes.get(split, count) != count
         ]
+
+
+def as_features(example: Example) -> tuple[str, dict[str, Any]]:
+    """Key and features of an example, as tfds takes them."""
+    key, image, label = example
+    return key, {"image": image, "label": label, "id": key}

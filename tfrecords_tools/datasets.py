@@ -5,17 +5,34 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
+from .ade20k import Ade20k
 from .camvid import Camvid
+from .cityscapes import Cityscapes
+from .coco_stuff import CocoStuff
 from .dataset import Dataset
 from .folder import Folder
+from .from_tfds import FromTfds
+from .pascal_context import PascalContext
 from .street_scenes import StreetScenes
+from .voc import Voc
 
 DATASETS: dict[str, type[Dataset]] = {
-    dataset.name: dataset for dataset in (Camvid, Folder, StreetScenes)
+    dataset.name: dataset
+    for dataset in (
+        Ade20k,
+        Camvid,
+        Cityscapes,
+        CocoStuff,
+        Folder,
+        FromTfds,
+        PascalContext,
+        StreetScenes,
+        Voc,
+    )
 }
 
 
-def make_dataset(name: str, **options: Any) -> Dataset:
+def make_dataset(name: str, /, **options: Any) -> Dataset:
     """Make a data set from its name and options.
 
     Raises:

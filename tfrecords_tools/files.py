@@ -53,6 +53,29 @@ class File:
         return data
 
 
+@dataclass(frozen=True)
+class InMemory:
+    """What has been read already: PNG or JPEG bytes, with a name for messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def suffix(self) -> str:
+        """As the first bytes tell it."""
+        return ".png" if self.data.startswith(b"\x89PNG") else ".jpg"
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self.data
+
+
+Readable = File | InMemory
+
+
 @lru_cache(maxsize=8)
 def open_archive(path: Path, process: int) -> zipfile.ZipFile:
     """Open an archive once in each process: forked ones would share their place in the file.
@@ -122,16 +145,16 @@ def _by_id(names: dict[str, File], suffixes: Sequence[str], ending: str) -> dict
     return found
 
 
-def read_lines(path: Path, remedy: str) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """Read the first word of each line of a text file, such as a split's list of ids.
 
     Raises:
-        FileNotFoundError: There is no such file; the message ends with `remedy`.
-        ValueError: It lists nothing.
+        ValueError: It cannot be read or lists nothing.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; {remedy}")
-    words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    try:
+        words = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no readable list of ids ({error}); correct it") from None
     if not words:
         raise ValueError(f"{path} is empty; list ids in it or remove it")
     return words

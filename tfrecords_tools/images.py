@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from .files import File
+from .files import Readable
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
@@ -17,7 +17,7 @@ EIGHT_BIT_MODES = ("RGB", "L", "P", "RGBA", "LA", "1")  # TensorFlow decodes the
 EXIF_ORIENTATION = 0x0112
 
 
-def read_image(file: File) -> tuple[bytes, Image.Image]:
+def read_image(file: Readable) -> tuple[bytes, Image.Image]:
     """Read and fully decode a JPEG or PNG file.
 
     Returns:
@@ -44,7 +44,7 @@ def read_image(file: File) -> tuple[bytes, Image.Image]:
     return data, image
 
 
-def read_upright(file: File) -> tuple[bytes, tuple[int, int]]:
+def read_upright(file: Readable) -> tuple[bytes, tuple[int, int]]:
     """Read an image of one's own: 8 bits and upright, or refused.
 
     Returns:
@@ -65,7 +65,7 @@ def read_upright(file: File) -> tuple[bytes, tuple[int, int]]:
     return data, image.size
 
 
-def read_published(file: File) -> tuple[bytes, tuple[int, int]]:
+def read_published(file: Readable) -> tuple[bytes, tuple[int, int]]:
     """Read an image of a published data set, whose masks fit the pixels as they are stored.
 
     Greyscale and CMYK images become RGB (Pillow's conversion) and are stored as PNG, so that no

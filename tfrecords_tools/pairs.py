@@ -6,6 +6,8 @@ is mapped and encoded again. Every error names the file and what to do about it.
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from .dataset import Example
-from .files import File, list_files
+from .files import File, Readable, list_files, read_lines
 from .images import (
     IMAGE_SUFFIXES,
     bit_depth,
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from gff_keras.data.labels import LabelSet
 
 Size = tuple[int, int]  # width, height in pixels
-ImageReader = Callable[[File], tuple[bytes, Size]]
-MaskReader = Callable[[File], tuple[bytes, Size]]  # PNG of training indices
+ImageReader = Callable[[Readable], tuple[bytes, Size]]
+MaskReader = Callable[[Readable], tuple[bytes, Size]]  # PNG of training indices
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Pair:
     """One example in files; without a mask, all its pixels are ignored."""
 
     id: str
-    image: File
-    mask: File | None
+    image: Readable
+    mask: Readable | None
 
 
 def match_folders(images: Path, masks: Path, mask_suffix: str = "") -> list[Pair]:
@@ -117,6 +119,42 @@ def collect_missing() -> Iterator[list[str]]:
         _told.reset(token)
 
 
+def match_lists(
+    lists: Path, splits: Sequence[str], images: Path, masks: Path, mask_suffix: str
+) -> dict[str, list[Pair]]:
+    """Pair the files whose ids are listed in text files, one for each split.
+
+    Args:
+        lists: Folder of the lists, one id a line.
+        splits: Names of the lists, without ".txt"; those that are missing are left out.
+        images: Folder of .jpg files.
+        masks: Folder of masks.
+        mask_suffix: Their suffix, e.g. ".mat".
+
+    Raises:
+        FileNotFoundError: A folder or all lists are missing, or an image or mask that one names.
+        ValueError: A list is empty or names an id twice.
+    """
+    pictures, labels = list_files(images, (".jpg",)), list_files(masks, (mask_suffix,))
+    present = [split for split in splits if (lists / f"{split}.txt").is_file()]
+    if not present:
+        names = " or ".join(f"{split}.txt" for split in splits)
+        raise FileNotFoundError(f"{lists} has no {names}; put the owners' lists of ids there")
+    found: dict[str, list[Pair]] = {}
+    for split in present:
+        path, pairs = lists / f"{split}.txt", dict[str, Pair]()
+        for key in read_lines(path):
+            if key not in pictures or key not in labels:
+                wanted = f"{masks / key}{mask_suffix}" if key in pictures else f"{images / key}.jpg"
+                tell_missing([f"{wanted} is missing, but {path} lists it; add the file"])
+            elif key in pairs:
+                raise ValueError(f"{path} lists {key} twice; remove one")
+            else:
+                pairs[key] = Pair(key, pictures[key], labels[key])
+        found[split] = list(pairs.values())
+    return found
+
+
 def read_pair(
     pair: Pair, read_mask: MaskReader, read_picture: ImageReader = read_published
 ) -> Example:
@@ -143,7 +181,7 @@ def read_pair(
 
 
 def read_png_mask(
-    file: File, labels: LabelSet, to_train: Callable[[Image.Image], np.ndarray] | None = None
+    file: Readable, labels: LabelSet, to_train: Callable[[Image.Image], np.ndarray] | None = None
 ) -> tuple[bytes, Size]:
     """Read a PNG mask and map it to training indices.
 
@@ -163,6 +201,29 @@ def read_png_mask(
         return _train_png(data, mask, labels, to_train), mask.size
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
+
+
+def read_mat_mask(file: Readable, labels: LabelSet, key: str) -> tuple[bytes, Size]:
+    """Read the matrix `key` of a MATLAB file and map it: PNG of training indices, width, height.
+
+    Raises:
+        ValueError: The file is no such MATLAB file, or holds unknown values; names the file.
+    """
+    from scipy.io import loadmat  # here, for the others need no SciPy
+
+    try:
+        raw = loadmat(io.BytesIO(file.read()), variable_names=[key])[key]
+    except KeyError:
+        raise ValueError(f"{file} has no matrix {key!r}; get the owners' file") from None
+    except (ValueError, TypeError, OSError, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"{file} is no readable MATLAB file ({error}); copy it again") from None
+    try:
+        train = labels.to_train(raw)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if train.ndim != 2:
+        raise ValueError(f"{file}: {key!r} has shape {raw.shape}, not (height, width)")
+    return encode_png(train), (train.shape[1], train.shape[0])
 
 
 def _train_png(
