@@ -38,7 +38,7 @@ class File:
         """
         try:
             if self.member:
-                data = open_archive(self.path, os.getpid()).read(self.member)
+                data = open_archive(self.path).read(self.member)
             else:
                 data = self.path.read_bytes()
         except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
@@ -76,18 +76,21 @@ class InMemory:
 Readable = File | InMemory
 
 
-@lru_cache(maxsize=8)
-def open_archive(path: Path, process: int) -> zipfile.ZipFile:
-    """Open an archive once in each process: forked ones would share their place in the file.
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open an archive, once in each process: forked ones would share their place in the file.
 
     Raises:
         ValueError: It is no zip archive.
     """
-    del process
     try:
-        return zipfile.ZipFile(path)
+        return _open_archive(path, path.stat().st_mtime_ns, os.getpid())
     except (OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no readable zip archive ({error}); get it again") from None
+
+
+@lru_cache(maxsize=8)
+def _open_archive(path: Path, changed: int, process: int) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
 
 
 def list_files(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, File]:
@@ -124,7 +127,7 @@ def list_tree(
         member.removeprefix(f"{folder}/"): File(source / archive, member)
         for archive in archives
         if (source / archive).is_file()
-        for member in open_archive(source / archive, os.getpid()).namelist()
+        for member in open_archive(source / archive).namelist()
         if member.startswith(f"{folder}/")
     }
     return _by_id(names, suffixes, ending)

@@ -7,7 +7,6 @@ is mapped and encoded again. Every error names the file and what to do about it.
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -211,12 +210,15 @@ def read_mat_mask(file: Readable, labels: LabelSet, key: str) -> tuple[bytes, Si
     """
     from scipy.io import loadmat  # here, for the others need no SciPy
 
+    data = io.BytesIO(file.read())
     try:
-        raw = loadmat(io.BytesIO(file.read()), variable_names=[key])[key]
-    except KeyError:
-        raise ValueError(f"{file} has no matrix {key!r}; get the owners' file") from None
-    except (ValueError, TypeError, OSError, NotImplementedError, zlib.error) as error:
-        raise ValueError(f"{file} is no readable MATLAB file ({error}); copy it again") from None
+        variables = loadmat(data, variable_names=[key])
+    except Exception as error:  # damaged files fail in many ways
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{file} is no readable MATLAB file ({reason}); copy it again") from None
+    if key not in variables:
+        raise ValueError(f"{file} has no matrix {key!r}; get the owners' file")
+    raw = variables[key]
     try:
         train = labels.to_train(raw)
     except ValueError as error:
