@@ -18,9 +18,11 @@ from PIL import Image
 from gff_keras.data.label_tables import STREET_SCENES
 from tfrecords_tools import build, check
 from tfrecords_tools.__main__ import main
+from tfrecords_tools.checker import _report_duplicates
+from tfrecords_tools.examine import Finding
 from tfrecords_tools.fit import CELLS, find_misfits, sketch
 from tfrecords_tools.images import encode_png
-from tfrecords_tools.report import JSON_FILE, SHEET_FILE
+from tfrecords_tools.report import JSON_FILE, SHEET_FILE, Report
 from tfrecords_tools.scene_painter import paint_scene
 from tfrecords_tools.shards import read_shard
 
@@ -252,6 +254,19 @@ def test_duplicates(copy):
     ]
 
 
+def test_splits_that_contain_each_other_share_images():
+    def findings(*splits):
+        report = Report("any", STREET_SCENES)
+        _report_duplicates({b"x": [Finding(split=split, id="a") for split in splits]}, report)
+        return [f.kind for f in report.errors], [f.kind for f in report.warnings]
+
+    assert findings("trainval", "train") == findings("trainaug", "trainval", "train") == ([], [])
+    assert findings("val") == ([], [])
+    assert findings("trainval", "val", "val") == ([], ["duplicate within a split"])
+    assert findings("train", "trainval", "val") == (["duplicate across splits"], [])
+    assert findings("trainaug", "val") == (["duplicate across splits"], [])
+
+
 def test_absent_classes_and_masks_without_labels(copy):
     train, val = copy / SHARD.format("train"), copy / SHARD.format("val")
     empty = encode_png(np.full((HEIGHT, WIDTH), 255, np.uint8))
@@ -340,6 +355,28 @@ def test_a_damaged_source_is_checked_to_the_end(drawn, tmp_path):
     train, val = report.splits["train"], report.splits["val"]
     assert (train.expected, train.read, train.intact) == (10, 10, 5)
     assert (val.expected, val.read, val.intact) == (4, 4, 4)
+
+
+def test_listed_files_that_are_missing_are_all_told(tmp_path):
+    images, masks = tmp_path / "JPEGImages", tmp_path / "SegmentationClass"
+    lists = tmp_path / "ImageSets/Segmentation"
+    for folder in (images, masks, lists):
+        folder.mkdir(parents=True)
+    for index, key in enumerate("abcd"):
+        image, mask = paint_scene(4, index, HEIGHT, WIDTH)
+        (images / f"{key}.jpg").write_bytes(jpeg(image))
+        (masks / f"{key}.png").write_bytes(encode_png(mask))
+    (lists / "train.txt").write_text("a\nb\nc\nd\n")
+    (masks / "b.png").unlink()
+    (images / "d.jpg").unlink()
+    report = check("voc", source=tmp_path)
+    assert [f.kind for f in report.errors] == ["missing file"] * 2
+    for error, path in zip(report.errors, (masks / "b.png", images / "d.jpg"), strict=True):
+        assert error.message.startswith(f"{path} is missing, but {lists / 'train.txt'} lists it")
+    assert report.splits["train"].read == 2
+    assert [f.kind for f in report.warnings] == ["split size", "absent class"]
+    with pytest.raises(FileNotFoundError, match=r"b\.png is missing"):
+        build("voc", source=tmp_path, out=tmp_path / "out")
 
 
 def test_source_and_records_give_the_same_numbers(drawn, tmp_path):
