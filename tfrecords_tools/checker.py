@@ -22,7 +22,7 @@ from gff_keras.data.labels import IGNORE_LABEL, LabelSet
 
 from .dataset import Dataset, Item
 from .examine import Examined, Finding, examine
-from .fit import SKETCH_BYTES, SUSPICIOUS, find_misfits
+from .fit import SKETCH_BYTES, SUSPICIOUS, compare_fits
 from .pairs import collect_missing
 from .parallel import default_workers, worker_pool
 from .report import Report, Split, list_some
@@ -198,12 +198,22 @@ class _Sketches:
             places, sizes = zip(*self._examples[split], strict=True)
             shape = len(places), SKETCH_BYTES
             sketches = np.memmap(file, np.uint8, "r", shape=shape)
-            for image, rival, excess in find_misfits(sketches, sizes):
+            fits = compare_fits(sketches, sizes)
+            if fits is None:
+                continue
+            for image in fits.suspicious():
+                rival, excess = places[fits.rival[image]].id, fits.excess[image]
                 message = (
-                    f"{places[rival].id}'s mask fits its edges better than its own mask "
+                    f"{rival}'s mask fits its edges better than its own mask "
                     f"(by {excess:.1f}, suspicious from {SUSPICIOUS}); exchanged?"
                 )
                 report.warn("suspicious mask", message, places[image])
+            if fits.all_wrong:
+                message = (
+                    "its masks fit their own images no better than any others; are all images and "
+                    "masks paired rightly?"
+                )
+                report.warn("suspicious split", message, Finding(split=split))
 
 
 def _report_duplicates(same: dict[bytes, list[Finding]], report: Report) -> None:

@@ -49,7 +49,7 @@ class Examined:
         size: Width and height of the image in pixels.
         values: Number of the mask's pixels of each value, (256,).
         digest: Hash of the decoded image.
-        sketch: For `fit.find_misfits`; only of an example without findings.
+        sketch: For `fit.compare_fits`; only of an example without findings.
         thumbnail: Likewise, a small image (h, w, 3) and its mask (h, w).
     """
 

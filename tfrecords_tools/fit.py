@@ -7,6 +7,7 @@ image's edges are under the mask's boundaries, against what the other masks of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -15,15 +16,17 @@ GRID = 64  # cells a side, whatever the image's shape
 CELLS = 2 * GRID * GRID  # edges to the right and edges downwards
 SKETCH_BYTES = CELLS + CELLS // 8
 
-# On the 468 pairs of CamVid no mask is beaten by more than 0.72 (docs/checking.md).
-SUSPICIOUS = 1.0  # standard deviations of the other masks' scores
-LEAST_COMPARED = 5  # fewer masks tell nothing
-MOST_COMPARED = 2000
+# Chosen on CamVid's 468 pairs, whole masks and single classes: docs/checking.md.
+SUSPICIOUS = 1.0  # another mask fits better by so many standard deviations of all masks' scores,
+OUTLYING = 2.0  # and the own one worse than usual in the split by so many deviations
+LEAST_TYPICAL = 0.5  # median of the own masks' scores in a split whose masks fit at all,
+LEAST_MEDIAN = 20  # which fewer images cannot tell
+LEAST_COMPARED, MOST_COMPARED = 5, 2000  # masks: fewer tell nothing, more cost time
 _ROWS = 512  # images compared at a time
 
 
 def sketch(image: np.ndarray, label: np.ndarray) -> bytes:
-    """Reduce an image and its mask to what `find_misfits` compares.
+    """Reduce an image and its mask to what `compare_fits` compares.
 
     Args:
         image: uint8 (H, W, 3).
@@ -51,43 +54,69 @@ def _ranks(strengths: np.ndarray) -> np.ndarray:
     return ranks.round().astype(np.uint8)[strengths]
 
 
-def find_misfits(
-    sketches: np.ndarray, sizes: Sequence[object], threshold: float = SUSPICIOUS
-) -> list[tuple[int, int, float]]:
-    """Find the images that another mask of the split fits clearly better than their own.
+@dataclass(frozen=True)
+class Fits:
+    """How well the masks of a split fit; nan for an image or mask without any edge.
+
+    Attributes:
+        own: Each image's score of its own mask, in standard deviations over the mean of the scores
+            that the masks of the split have on this image, (N,).
+        excess: By how many of these standard deviations another mask of the size fits better, (N,).
+        rival: Which one that is, (N,).
+    """
+
+    own: np.ndarray
+    excess: np.ndarray
+    rival: np.ndarray
+
+    @property
+    def typical(self) -> float:
+        """Median of `own`."""
+        return float(np.nanmedian(self.own))
+
+    @property
+    def all_wrong(self) -> bool:
+        """Whether masks in general fit their images no better than other images."""
+        enough = np.isfinite(self.own).sum() >= LEAST_MEDIAN
+        return bool(enough and self.typical < LEAST_TYPICAL)
+
+    def suspicious(self) -> np.ndarray:
+        """Indices of the images whose masks fit worse than usual and worse than another one."""
+        spread = 1.4826 * np.nanmedian(abs(self.own - self.typical))  # a deviation, if normal
+        outlying = self.own < self.typical - OUTLYING * spread
+        return np.flatnonzero(outlying & (self.excess > SUSPICIOUS))
+
+
+def compare_fits(sketches: np.ndarray, sizes: Sequence[object]) -> Fits | None:
+    """Score every mask of a split on every image; None if there are too few to compare.
 
     Args:
         sketches: uint8 (N, `SKETCH_BYTES`) of one split; a memory map will do.
         sizes: N sizes; only a mask of the image's own size can have been exchanged with its mask.
-        threshold: By how many standard deviations, over the scores of the split's masks on this
-            image, another mask must fit better.
-
-    Returns:
-        (image, the best fitting mask, by how many standard deviations it fits better).
     """
     count = len(sketches)
     judged = np.array([bool(row[CELLS:].any() and np.ptp(row[:CELLS])) for row in sketches])
     compared = np.flatnonzero(judged)
     if len(compared) < LEAST_COMPARED:
-        return []
+        return None
     usual = np.zeros(CELLS)
     for start in range(0, count, _ROWS):
         usual += sketches[start : start + _ROWS, :CELLS].sum(0, dtype=np.int64)
     compared = compared[:: -(-len(compared) // MOST_COMPARED)]
-    others = _unit_boundaries(sketches[compared])  # (M, CELLS)
+    masks = _unit_boundaries(sketches[compared])  # (M, CELLS)
     codes = np.unique([str(size) for size in sizes], return_inverse=True)[1]
-    found = []
+    own, excess, rival = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count, int)
     for start in range(0, count, _ROWS):
-        rows = np.arange(start, min(start + _ROWS, count))
+        rows = start + np.flatnonzero(judged[start : start + _ROWS])
         edges = sketches[rows, :CELLS] - (usual / count).astype(np.float32)  # (R, CELLS)
-        scores = edges @ others.T  # (R, M)
-        own = (edges * _unit_boundaries(sketches[rows])).sum(1)
+        scores = edges @ masks.T  # (R, M)
+        score = (edges * _unit_boundaries(sketches[rows])).sum(1)
         rivals = np.where(codes[rows][:, None] == codes[compared], scores, -np.inf)
-        better = (rivals.max(1) - own) / np.maximum(scores.std(1), 1)  # 1: all masks alike
-        for row in np.flatnonzero((better > threshold) & judged[rows]):
-            rival = compared[rivals[row].argmax()]
-            found.append((int(rows[row]), int(rival), float(better[row])))
-    return found
+        deviation = np.maximum(scores.std(1), 1)  # 1: where all masks are alike
+        own[rows] = (score - scores.mean(1)) / deviation
+        excess[rows] = (rivals.max(1, initial=-np.inf) - score) / deviation
+        rival[rows] = compared[rivals.argmax(1)]
+    return Fits(own, excess, rival)
 
 
 def _unit_boundaries(sketches: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from tfrecords_tools import build, check
 from tfrecords_tools.__main__ import main
 from tfrecords_tools.checker import _report_duplicates
 from tfrecords_tools.examine import Finding
-from tfrecords_tools.fit import CELLS, find_misfits, sketch
+from tfrecords_tools.fit import CELLS, compare_fits, sketch
 from tfrecords_tools.images import encode_png
 from tfrecords_tools.report import JSON_FILE, SHEET_FILE, Report
 from tfrecords_tools.scene_painter import paint_scene
@@ -33,9 +33,9 @@ SHARD = "street_scenes-{}.tfrecord-00000-of-00001"
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Clean records of drawn scenes: 14 train, 6 val."""
+    """Clean records of drawn scenes: 24 train, 6 val."""
     out = tmp_path_factory.mktemp("scenes") / "scenes"
-    return build("street_scenes", out=out, train=14, val=6, height=HEIGHT, width=WIDTH)
+    return build("street_scenes", out=out, train=24, val=6, height=HEIGHT, width=WIDTH)
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_drawn_scenes_are_clean(scenes):
     assert not report.errors
     assert {finding.kind for finding in report.warnings} <= {"absent class"}
     assert check(scenes, workers=1).to_dict() == report.to_dict()
-    assert sum(split.pixels.sum() for split in report.splits.values()) == 20 * HEIGHT * WIDTH
+    assert sum(split.pixels.sum() for split in report.splits.values()) == 30 * HEIGHT * WIDTH
 
 
 def test_each_damage_to_an_example_is_located(copy):
@@ -171,7 +171,7 @@ def test_each_damage_to_an_example_is_located(copy):
     assert suspicious[0].message.startswith(f"{ids[13]}'s mask fits its edges better")
     assert suspicious[1].message.startswith(f"{ids[11]}'s mask fits its edges better")
     train = report.splits["train"]
-    assert (train.expected, train.read, train.intact) == (14, 14, 6)
+    assert (train.expected, train.read, train.intact) == (24, 24, 16)
     assert train.pixels[200] == 3
 
 
@@ -191,7 +191,7 @@ def test_damage_to_a_shard_is_located_and_the_rest_is_checked(copy):
         ("missing shard", SHARD.format("val"), None, ""),
     ]
     broken = next(f for f in report.errors if f.kind == "broken shard")
-    assert broken.message == ("its length field is damaged; records lost from here: 5")
+    assert broken.message == ("its length field is damaged; records lost from here: 15")
     assert report.splits["train"].read == 7 and report.splits["val"].read == 0
 
 
@@ -239,6 +239,9 @@ def test_duplicates(copy):
     examples[2][1] = jpeg(decode(examples[8][1]))
     examples[8][1] = encode_png(decode(examples[2][1]))  # other bytes of the same pixels
     examples[4][1] = others[3][1] = examples[12][1]
+    image = decode(examples[0][1]).copy()
+    image[-1, -1, 2] ^= 1  # all but the same
+    others[0][1] = encode_png(image)
     write_examples(train, examples)
     write_examples(val, others)
     report = check(copy)
@@ -275,18 +278,21 @@ def test_absent_classes_and_masks_without_labels(copy):
     others = [(*e[:2], few) for e in read_examples(val)]
     unlabelled = others[1][0].decode()
     others[1] = (*others[1][:2], empty)
-    others[2] = (*others[2][:2], encode_png(np.full((HEIGHT, WIDTH), 7, np.uint8)))
+    pole = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    pole[-1, -1] = 9  # a single pixel counts
+    others[2] = (*others[2][:2], encode_png(pole))
     write_examples(val, others)
     report = check(copy)
+    assert report.classes()[9]["images_by_split"] == {"train": 0, "val": 1}
     assert not report.errors
-    said = [(f.kind, f.split, f.message) for f in report.warnings]
-    names = ", ".join(np.array(STREET_SCENES.classes)[[4, 5, 6, 8, 9]])
+    said = [(f.kind, f.split, f.message) for f in report.warnings if "suspicious" not in f.kind]
+    names = ", ".join(np.array(STREET_SCENES.classes)[[4, 5, 6, 8, 10]])
     assert said == [
         ("nothing labelled", "val", f"1 of 6 masks ignore every pixel: {unlabelled}"),
-        ("absent class", "", f"7 of 12 classes occur nowhere: {names} and 2 more"),
-        ("absent class", "train", "in other splits, but never in this one: pole"),
+        ("absent class", "", f"6 of 12 classes occur nowhere: {names} and 1 more"),
+        ("absent class", "train", "in other splits, but never in this one: pole, traffic sign"),
     ]
-    assert report.ignored()["share"] == pytest.approx(1 / 20)
+    assert report.ignored()["share"] == pytest.approx(1 / 30)
 
 
 @pytest.fixture(scope="module")
@@ -390,6 +396,11 @@ def test_source_and_records_give_the_same_numbers(drawn, tmp_path):
     assert source == built
 
 
+def sketched(pairs):
+    """Sketches (N, bytes) of images and masks."""
+    return np.stack([np.frombuffer(sketch(image, mask), np.uint8) for image, mask in pairs])
+
+
 def test_exchanged_masks_on_photographs(gff_data):
     """One video of a second between images: the hardest case that there is."""
     folder = gff_data / "data" / "camvid"
@@ -401,8 +412,8 @@ def test_exchanged_masks_on_photographs(gff_data):
         for path in sorted((folder / "val").glob("*.jpg"))
     ]
     sizes = [image.shape for image, _ in pairs]
-    sketches = np.stack([np.frombuffer(sketch(*pair), np.uint8) for pair in pairs])
-    assert find_misfits(sketches, sizes) == []
+    sketches = sketched(pairs)
+    assert not compare_fits(sketches, sizes).suspicious().size
     rng, hits = np.random.default_rng(0), 0
     for _ in range(20):
         one, other = rng.choice(len(pairs), 2, replace=False)
@@ -411,7 +422,7 @@ def test_exchanged_masks_on_photographs(gff_data):
             sketches[other, CELLS:],
             sketches[one, CELLS:],
         )
-        found = {image for image, _, _ in find_misfits(changed, sizes)}
+        found = set(compare_fits(changed, sizes).suspicious())
         assert found <= {one, other}
         hits += len(found)
     assert hits >= 34  # of 40
@@ -427,17 +438,53 @@ def test_brightness_and_contrast_change_nothing_about_the_fit(rng):
     assert other[:CELLS] == sketch(image, mask)[:CELLS] and other != sketch(image, mask)
 
 
+def test_the_fit_is_what_it_says():
+    """By how many standard deviations another mask fits better, derived once more."""
+    scenes = [paint_scene(5, index, HEIGHT, WIDTH) for index in range(9)]
+    masks = [mask for _, mask in scenes]
+    masks[3], masks[4] = masks[4], masks[3]
+    rows = sketched([(image, mask) for (image, _), mask in zip(scenes, masks, strict=True)])
+    edges = rows[:, :CELLS].astype(float)
+    bounds = np.unpackbits(rows[:, CELLS:], axis=1).astype(float)
+    edges -= edges.mean(0)
+    bounds -= bounds.mean(1, keepdims=True)
+    scores = edges @ (bounds / np.sqrt((bounds**2).sum(1, keepdims=True))).T
+    own, spread = scores.diagonal(), scores.std(1)
+    fits = compare_fits(rows, [0] * 9)
+    assert fits.own == pytest.approx((own - scores.mean(1)) / spread, abs=1e-4)
+    assert fits.excess == pytest.approx((scores.max(1) - own) / spread, abs=1e-4)
+    assert fits.rival.tolist() == scores.argmax(1).tolist() == [0, 1, 2, 4, 3, 5, 6, 7, 8]
+    assert fits.typical == np.median(fits.own) > 1
+    assert fits.suspicious().tolist() == [3, 4]
+
+
 def test_masks_of_other_sizes_are_no_rivals():
     scenes = [paint_scene(3, index, HEIGHT, WIDTH) for index in range(8)]
     masks = [mask for _, mask in scenes]
     masks[2], masks[6] = masks[6], masks[2]
-    sketches = np.stack(
-        [np.frombuffer(sketch(i, m), np.uint8) for (i, _), m in zip(scenes, masks, strict=True)]
-    )
-    found = find_misfits(sketches, [(WIDTH, HEIGHT)] * 8)
-    assert [(image, rival) for image, rival, _ in found] == [(2, 6), (6, 2)]
-    assert find_misfits(sketches, list(range(8))) == []
-    assert find_misfits(sketches[:4], [0] * 4) == []  # too few to tell
+    rows = sketched([(image, mask) for (image, _), mask in zip(scenes, masks, strict=True)])
+    assert compare_fits(rows, [(WIDTH, HEIGHT)] * 8).suspicious().tolist() == [2, 6]
+    assert not compare_fits(rows, list(range(8))).suspicious().size
+    assert compare_fits(rows[:4], [0] * 4) is None  # too few to tell
+
+
+def test_flat_images_and_masks_are_not_judged():
+    pairs = [paint_scene(6, index, HEIGHT, WIDTH) for index in range(9)]
+    pairs[2] = pairs[2][0], np.full((HEIGHT, WIDTH), 3, np.uint8)
+    pairs[7] = np.full((HEIGHT, WIDTH, 3), 90, np.uint8), pairs[7][1]
+    fits = compare_fits(sketched(pairs), [0] * 9)
+    assert np.flatnonzero(np.isnan(fits.own)).tolist() == [2, 7] and fits.typical > 1
+    assert not fits.suspicious().size
+
+
+def test_masks_that_are_all_on_the_wrong_image(copy):
+    path = copy / SHARD.format("train")
+    examples = list(read_examples(path))
+    masks = [mask for _, _, mask in examples]
+    turned = zip(examples, masks[1:] + masks[:1], strict=True)
+    write_examples(path, [(key, image, mask) for (key, image, _), mask in turned])
+    said = [(f.kind, f.split) for f in check(copy).warnings if f.kind != "absent class"]
+    assert ("suspicious split", "train") in said and ("suspicious split", "val") not in said
 
 
 def test_json_and_picture(scenes, tmp_path):
@@ -451,7 +498,7 @@ def test_json_and_picture(scenes, tmp_path):
         frame = (sheet == colour).all(-1).sum()
         assert frame >= 2 * 4 * (view.mask.shape[0] + view.mask.shape[1])
     text = str(report)
-    assert text.startswith(f"{scenes}: 20 examples (train 14, val 6)\nsizes     96x64: 20\n")
+    assert text.startswith(f"{scenes}: 30 examples (train 24, val 6)\nsizes     96x64: 30\n")
     for entry in report.classes():
         line = next(line for line in text.splitlines() if f" {entry['name']} " in line)
         counts = [f"{entry['images_by_split'][split]}" for split in ("train", "val")]
