@@ -16,6 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 from tensorflow_datasets.core.utils.shard_utils import ShardConfig
@@ -152,7 +153,7 @@ def write_records(
             run = stack.enter_context(worker_pool(workers or default_workers(sum(counts.values()))))
             generators = {name: _Examples(dataset, items, run) for name, items in splits.items()}
         builder = SegmentationBuilder(dataset, generators, data_dir=str(staging))
-        with readable_errors(staging):
+        with readable_errors(staging), _disk_errors(out):
             builder.download_and_prepare(download_dir=str(staging), download_config=config)
         _put_in_place(Path(builder.data_dir), out, staging / "replaced")
     return out
@@ -168,6 +169,19 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Raise an OSError when TensorFlow cannot write, e.g. because the disk is full."""
+    try:
+        yield
+    except (RuntimeError, tf.errors.OpError) as error:
+        cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
+        if not isinstance(cause, tf.errors.OpError):
+            raise
+        reason = cause.message.rpartition(";")[2].strip()
+        raise OSError(f"{out} could not be written: {reason}") from None
 
 
 @contextmanager

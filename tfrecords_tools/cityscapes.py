@@ -81,4 +81,9 @@ class Cityscapes(Dataset):
         self, kind: str, split: str, archives: tuple[str, ...], ending: str
     ) -> dict[str, File]:
         files = list_tree(self.source, f"{kind}/{split}", archives, (".png",), ending)
-        return {key.split("/")[-1]: file for key, file in files.items()}  # ids name their city
+        found = {key.split("/")[-1]: file for key, file in files.items()}  # ids name their city
+        for key, file in files.items():
+            twin = found[key.split("/")[-1]]
+            if twin != file:
+                raise ValueError(f"{file} and {twin} have the same id; remove one")
+        return found

@@ -123,7 +123,7 @@ class _Encoded:
     def __iter__(self) -> Iterator[tuple[str, str, bytes, bytes]]:
         import tensorflow_datasets as tfds
 
-        info = self.builder.info
+        info, seen = self.builder.info, set[str]()
         decoders = {name: tfds.decode.SkipDecoding() for name in (self.image, self.mask)}
         wanted = {name: True for name in (*decoders, FILE_NAME) if name in info.features}
         data = self.builder.as_dataset(
@@ -136,6 +136,11 @@ class _Encoded:
                 key = example[FILE_NAME].decode()
                 suffix = Path(key).suffix
                 key = key.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else key
+            if key in seen:
+                raise ValueError(
+                    f"{where} has the {FILE_NAME} of another: {key!r}; they must differ"
+                )
+            seen.add(key)
             yield key, where, example[self.image], example[self.mask]
 
 

@@ -19,6 +19,7 @@ def command(out, *options):
     return [*module, "--out", str(out), *scenes, *options]
 
 
+@pytest.mark.slow
 def test_two_beam_workers_write_the_same_records(read_records, tmp_path):
     pytest.importorskip("apache_beam")
     one, two = tmp_path / "one", tmp_path / "two"

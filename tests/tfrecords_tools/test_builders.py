@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -307,6 +308,17 @@ def test_an_error_in_a_worker_is_told_as_without_workers(source):
     assert said[0] == said[1]
 
 
+def test_a_disk_that_takes_no_more_is_told(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes a file may have
+    try:
+        with pytest.raises(OSError, match="out could not be written: File too large$"):
+            build("street_scenes", out=tmp_path / "out", train=9, val=1, height=64, width=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_nothing_written(tmp_path / "out")
+
+
 def test_shards_have_the_size_asked_for(tmp_path):
     options = {"train": 90, "val": 1, "height": 128, "width": 192}
     out = build("street_scenes", out=tmp_path / "out", shard_size_mb=1, **options)
@@ -386,7 +398,7 @@ def test_camvid_as_cambridge_released_it(tmp_path, capsys):
 
 
 def test_arguments_of_build(tmp_path):
-    with pytest.raises(ValueError, match="unknown data set 'x'; choose one of camvid"):
+    with pytest.raises(ValueError, match="unknown data set 'x'; choose one of ade20k, camvid"):
         build("x", out=tmp_path / "out")
     with pytest.raises(ValueError, match="camvid needs a source"):
         build("camvid", out=tmp_path / "out")

@@ -111,6 +111,12 @@ def test_names_and_ids_from_the_features(read_masks, tmp_path):
         raw = Image.open(io.BytesIO(examples[int(key[-1])]["parts"]))
         np.testing.assert_array_equal(mask, np.asarray(raw))
     assert LabelSet.from_records(out).classes == ("sky", "sea")
+    examples[2]["file_name"] = "beach.0.jpg"
+    write_tfds(tmp_path / "twice", "tiny_beach", features, {"train": examples})
+    with pytest.raises(ValueError, match=r"tiny_beach/1\.0\.0, split train, .* has the file_name"):
+        build(
+            "tfds", dataset="tiny_beach", data_dir=tmp_path / "twice", mask="parts", out=out / "no"
+        )
     with pytest.raises(ValueError, match="does not tell the classes of 'depth'; give their --num_"):
         build("tfds", **options, mask="depth", out=tmp_path / "no")
 

@@ -86,7 +86,9 @@ def test_few_items_need_no_workers():
 
 
 def test_workers_end_with_a_killed_parent():
-    ran = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     workers = {int(line) for line in ran.stdout.split()}
     assert ran.returncode == -9 and len(workers) > 1
     deadline = time.monotonic() + 20

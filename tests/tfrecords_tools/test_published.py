@@ -134,6 +134,16 @@ def test_cityscapes_splits_by_name(cityscapes, read_records, tmp_path):
         build("cityscapes", source=tmp_path / "v", out=tmp_path / "no")
 
 
+def test_equal_ids_in_two_cities_are_refused(cityscapes, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(cityscapes[0], source)
+    images = source / "leftImg8bit/train"
+    name = sorted(path.name for path in (images / "ulm").iterdir())[0]
+    shutil.copy(images / "ulm" / name, images / "bonn" / name)
+    with pytest.raises(ValueError, match=rf"bonn/{name} and .*ulm/{name} have the same id"):
+        build("cityscapes", source=source, out=tmp_path / "out")
+
+
 def test_damaged_archives_are_named(zipped_cityscapes, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(zipped_cityscapes, source)
