@@ -58,11 +58,20 @@ if TYPE_CHECKING:
     AnyDataset = Dataset
     Checked = Dataset | Records
 else:
-    AnyDataset = functools.reduce(
-        operator.or_,
-        (Annotated[kind, tyro.conf.subcommand(name)] for name, kind in DATASETS.items()),
+
+    def _one_of(commands: list[tuple[type, str, str | None]]) -> object:
+        """Union of types, each a command with a name and, if not its own, a description."""
+        named = (
+            Annotated[kind, tyro.conf.subcommand(name, description=text)]
+            for kind, name, text in commands
+        )
+        return functools.reduce(operator.or_, named)
+
+    AnyDataset = _one_of([(kind, name, None) for name, kind in DATASETS.items()])
+    Checked = _one_of(
+        [(Records, "records", None)]
+        + [(kind, name, f"Check the files of {name}.") for name, kind in DATASETS.items()]
     )
-    Checked = Annotated[Records, tyro.conf.subcommand("records")] | AnyDataset
 
 app = tyro.extras.SubcommandApp()
 
@@ -76,7 +85,7 @@ def build_command(dataset: AnyDataset, output: Output) -> None:
 
 @app.command(name="check")
 def check_command(checked: Checked, findings: Findings) -> int:
-    """Decode records, or a data set's files, and report all that is wrong; then the status is 1."""
+    """Decode records (`check DIR`) or a data set's files; report all errors, then status 1."""
     what = checked.folder if isinstance(checked, Records) else checked
     report = check(what, workers=findings.workers)
     out = findings.out

@@ -156,6 +156,8 @@ def _examine_all(
     function: Callable[[Any], Examined], jobs: Iterable[Any], report: Report, workers: int | None
 ) -> None:
     """Examine in parallel, gather in order; compare the examples with each other at the end."""
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers {workers} cannot work; give 1 or more")
     total = sum(split.expected for split in report.splits.values())
     with ExitStack() as stack, worker_pool(workers or default_workers(total)) as run:
         sketches = _Sketches(stack)

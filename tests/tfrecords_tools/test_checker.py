@@ -537,6 +537,8 @@ def test_wrong_usage_is_status_2(tmp_path, scenes, drawn, monkeypatch, capsys):
     options = [f"--{key}={value}" for key, value in folder_options(drawn).items()]
     assert main(["check", "folder", *options]) == 0  # warnings alone
     assert (tmp_path / "folder-check" / JSON_FILE).is_file()
+    assert main(["check", str(scenes), "--workers", "0"]) == 2
+    assert "--workers 0 cannot work" in capsys.readouterr().err
     with pytest.raises(ValueError, match="scenes takes no source; leave it out"):
         check(scenes, source="x")
 
