@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .dataset import Dataset
 from .datasets import DATASETS, make_dataset
+from .output import Output
 from .quiet import quiet_stderr
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def build(
         overwrite: Replace records that `out` holds already.
         workers: Number of processes; None: all cores that have enough to do. The records are the
             same for any number.
-        shard_size_mb: Size that shards have on average at most, in MiB.
+        shard_size_mb: A split gets the fewest shards that hold this many MiB on average at most.
         beam_workers: Build with Apache Beam in so many processes of this machine.
         beam_options: Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner ...".
         **options: Of the data set, e.g. `source`; `python -m tfrecords_tools build NAME --help`
@@ -54,15 +55,8 @@ def build(
         dataset = make_dataset(dataset, **options)
     with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
         from .builder import write_records
-    return write_records(
-        dataset,
-        Path(out),
-        overwrite=overwrite,
-        workers=workers,
-        shard_size_mb=shard_size_mb,
-        beam_workers=beam_workers,
-        beam_options=beam_options,
-    )
+    output = Output(Path(out), overwrite, workers, shard_size_mb, beam_workers, beam_options)
+    return write_records(dataset, output)
 
 
 def check(

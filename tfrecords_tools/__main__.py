@@ -15,24 +15,7 @@ import tyro
 
 from tfrecords_tools import DATASETS, build, check
 from tfrecords_tools.dataset import Dataset
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where and how records are written."""
-
-    out: Path
-    """Folder to write; it then directly holds the records."""
-    overwrite: bool = False
-    """Replace records that the folder holds already."""
-    workers: int | None = None
-    """Processes that read and encode; default: all cores that have enough to do."""
-    shard_size_mb: int = 256
-    """Size that shards have on average at most, in MiB."""
-    beam_workers: int = 0
-    """Build with Apache Beam in so many processes of this machine."""
-    beam_options: str = ""
-    """Or: flags of a Beam pipeline, e.g. "--runner=FlinkRunner --flink_master=HOST:8081"."""
+from tfrecords_tools.output import Output
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .dataset import Dataset, Example
-from .files import read_lines
+from .files import read_lines, tell_missing
 from .images import map_colours
-from .pairs import Pair, match_folders, read_pair, read_png_mask, tell_missing
+from .pairs import Pair, match_folders, read_pair, read_png_mask
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -22,20 +22,15 @@ from gff_keras.data.labels import IGNORE_LABEL, LabelSet
 
 from .dataset import Dataset, Item
 from .examine import Examined, Finding, examine
+from .files import collect_missing
 from .fit import SKETCH_BYTES, SUSPICIOUS, compare_fits
-from .pairs import collect_missing
 from .parallel import default_workers, worker_pool
 from .report import Report, Split, list_some
 from .shards import read_shard
 
 Record = tuple[Finding, bytes, bytes]  # place, encoded image, encoded mask
-# Splits that share examples by their definition.
-OVERLAPS = [
-    {"trainval", "train"},
-    {"trainval", "val"},
-    {"trainaug", "train"},
-    {"trainaug", "trainval"},
-]
+# Splits that share images by definition.
+OVERLAPS = {"train+trainval", "trainval+val", "train+trainaug", "trainaug+trainval"}
 
 
 def check_records(folder: Path, workers: int | None = None) -> Report:
@@ -223,7 +218,7 @@ def _report_duplicates(same: dict[bytes, list[Finding]], report: Report) -> None
         counts = Counter(place.split for place in places)
         listed = list_some([f"{place.split}/{place.id}" for place in places])
         message = f"the same image {len(places)} times: {listed}"
-        if any(set(pair) not in OVERLAPS for pair in combinations(counts, 2)):
+        if any("+".join(pair) not in OVERLAPS for pair in combinations(sorted(counts), 2)):
             report.error("duplicate across splits", message)
         elif max(counts.values()) > 1:
             report.warn("duplicate within a split", message, Finding(split=places[0].split))

@@ -7,9 +7,7 @@ is mapped and encoded again. Every error names the file and what to do about it.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .dataset import Example
-from .files import File, Readable, list_files, read_lines
+from .files import File, Readable, list_files, read_lines, tell_missing
 from .images import (
     IMAGE_SUFFIXES,
     bit_depth,
@@ -93,29 +91,6 @@ def match_files(
     ]
     tell_missing(missing)
     return [Pair(key, images[key], masks[key]) for key in images if key in masks]
-
-
-_told: ContextVar[list[str] | None] = ContextVar("told", default=None)
-
-
-def tell_missing(sentences: Sequence[str]) -> None:
-    """Raise the first sentence as FileNotFoundError, or collect all within `collect_missing`."""
-    told = _told.get()
-    if told is not None:
-        told.extend(sentences)
-    elif sentences:
-        raise FileNotFoundError(sentences[0])
-
-
-@contextmanager
-def collect_missing() -> Iterator[list[str]]:
-    """Within it, pairs lacking a file are left out and told in a list, not raised: for checks."""
-    told: list[str] = []
-    token = _told.set(told)
-    try:
-        yield told
-    finally:
-        _told.reset(token)
 
 
 def match_lists(

@@ -14,9 +14,9 @@ from PIL import Image
 from gff_keras.data.label_tables import CAMVID, STREET_SCENES
 from gff_keras.data.labels import LabelSet
 from tfrecords_tools import build
-from tfrecords_tools.builder import MARKER
 from tfrecords_tools.camvid import GROUPS
 from tfrecords_tools.folder import split_by_hash
+from tfrecords_tools.output import MARKER
 from tfrecords_tools.pairs import Pair
 from tfrecords_tools.scene_painter import paint_scene
 
