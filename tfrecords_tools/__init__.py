@@ -1,17 +1,20 @@
-"""Write data sets as records that tensorflow-datasets reads, with or without this project."""
+"""Write data sets as records that tensorflow-datasets reads anywhere; check them."""
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .dataset import Dataset
 from .datasets import DATASETS, make_dataset
 from .output import Output
 from .quiet import quiet_stderr
 
-__all__ = ["DATASETS", "Dataset", "build", "make_dataset"]
+if TYPE_CHECKING:
+    from .report import Report
+
+__all__ = ["DATASETS", "Dataset", "build", "check", "make_dataset"]
 
 
 def build(
@@ -54,3 +57,30 @@ def build(
         from .builder import write_records
     output = Output(Path(out), overwrite, workers, shard_size_mb, beam_workers, beam_options)
     return write_records(dataset, output)
+
+
+def check(
+    what: str | PathLike[str] | Dataset, /, *, workers: int | None = None, **options: Any
+) -> Report:
+    """Decode records, or the files of a data set, and collect all that is wrong with them.
+
+    Args:
+        what: Folder of records; or one of `DATASETS` or a `Dataset`, whose source is then checked.
+        workers: Number of processes; None: all cores that have enough to do.
+        **options: Of the data set, as for `build`.
+
+    Returns:
+        The findings and counts; `print` it, `save` it.
+
+    Raises:
+        ValueError, OSError: There is nothing to check; one sentence with the remedy.
+    """
+    if isinstance(what, str) and what in DATASETS:
+        what = make_dataset(what, **options)
+    elif options:
+        raise ValueError(f"{what} takes no {', '.join(options)}; leave it out")
+    with quiet_stderr():  # imported here: it imports TensorFlow, which takes seconds
+        from .checker import check_records, check_source
+    if isinstance(what, Dataset):
+        return check_source(what, workers)
+    return check_records(Path(what).expanduser(), workers)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .dataset import Dataset, Example
-from .files import read_lines
+from .files import read_lines, tell_missing
 from .images import map_colours
 from .pairs import Pair, match_folders, read_pair, read_png_mask
 
@@ -135,7 +135,8 @@ def split_by_lists(source: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
     A line starts with an id, a file name or a path; whatever follows a blank is not read.
 
     Raises:
-        ValueError: A list is empty, or names what has no image or what another list has.
+        FileNotFoundError: A list names what has no image or no mask.
+        ValueError: A list is empty, or names what another list has.
     """
     lists = {name: source / f"{name}.txt" for name in SPLITS if (source / f"{name}.txt").is_file()}
     if not lists:
@@ -148,7 +149,8 @@ def split_by_lists(source: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
         for line in read_lines(path):
             key = Path(line).name.removesuffix(".png")
             if key not in by_id:
-                raise ValueError(f"{path} lists {key}, which has no image in {RAW_IMAGES}; mend it")
+                tell_missing([f"{path} lists {key}, which has no pair of files here; mend it"])
+                continue
             if key in taken:
                 raise ValueError(f"{path} lists {key}, which {taken[key]} has too; remove one")
             taken[key] = path

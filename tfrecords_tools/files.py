@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -161,3 +163,26 @@ def read_lines(path: Path) -> list[str]:
     if not words:
         raise ValueError(f"{path} is empty; list ids in it or remove it")
     return words
+
+
+_told: ContextVar[list[str] | None] = ContextVar("told", default=None)
+
+
+def tell_missing(sentences: Sequence[str]) -> None:
+    """Raise the first sentence as FileNotFoundError, or collect all within `collect_missing`."""
+    told = _told.get()
+    if told is not None:
+        told.extend(sentences)
+    elif sentences:
+        raise FileNotFoundError(sentences[0])
+
+
+@contextmanager
+def collect_missing() -> Iterator[list[str]]:
+    """Within it, pairs lacking a file are left out and told in a list, not raised: for checks."""
+    told: list[str] = []
+    token = _told.set(told)
+    try:
+        yield told
+    finally:
+        _told.reset(token)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from .dataset import Example
-from .files import File, Readable, list_files, read_lines
+from .files import File, Readable, list_files, read_lines, tell_missing
 from .images import (
     IMAGE_SUFFIXES,
     bit_depth,
@@ -79,17 +79,18 @@ def match_files(
     Raises:
         FileNotFoundError: One of a pair is missing.
     """
-    for key, file in images.items():
-        if key not in masks:
-            wanted = mask_name.format(key)
-            raise FileNotFoundError(f"{file} has no mask; add {wanted} or remove the image")
-    for key, file in masks.items():
-        if key not in images:
-            wanted = image_name.format(key)
-            raise FileNotFoundError(
-                f"{file} has no image; add {wanted} (or .png) or remove the mask"
-            )
-    return [Pair(key, images[key], masks[key]) for key in images]
+    missing = [
+        f"{file} has no mask; add {mask_name.format(key)} or remove the image"
+        for key, file in images.items()
+        if key not in masks
+    ]
+    missing += [
+        f"{file} has no image; add {image_name.format(key)} (or .png) or remove the mask"
+        for key, file in masks.items()
+        if key not in images
+    ]
+    tell_missing(missing)
+    return [Pair(key, images[key], masks[key]) for key in images if key in masks]
 
 
 def match_lists(
@@ -119,10 +120,11 @@ def match_lists(
         for key in read_lines(path):
             if key not in pictures or key not in labels:
                 wanted = f"{masks / key}{mask_suffix}" if key in pictures else f"{images / key}.jpg"
-                raise FileNotFoundError(f"{wanted} is missing, but {path} lists it; add the file")
-            if key in pairs:
+                tell_missing([f"{wanted} is missing, but {path} lists it; add the file"])
+            elif key in pairs:
                 raise ValueError(f"{path} lists {key} twice; remove one")
-            pairs[key] = Pair(key, pictures[key], labels[key])
+            else:
+                pairs[key] = Pair(key, pictures[key], labels[key])
         found[split] = list(pairs.values())
     return found
 

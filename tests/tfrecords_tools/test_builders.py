@@ -393,7 +393,7 @@ def test_camvid_as_cambridge_released_it(tmp_path, capsys):
     assert list(read(out)) == ["b"] and list(read(out, "val")) == ["a"]
     assert "1 images are in no list" in capsys.readouterr().err
     (tmp_path / "val.txt").write_text("z\n")
-    with pytest.raises(ValueError, match=r"val\.txt lists z, which has no image"):
+    with pytest.raises(FileNotFoundError, match=r"val\.txt lists z, which has no pair"):
         build("camvid", source=tmp_path, out=tmp_path / "no")
 
 
