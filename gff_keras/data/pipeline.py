@@ -7,6 +7,7 @@ at any step and be shared out among workers without reading what others read.
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from typing import Literal
 
@@ -18,7 +19,7 @@ from gff_keras.data.decoding import decode_image, decode_label, decode_window
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.data.reading import Records
 from gff_keras.data.resampling import resize_nearest, resize_pair, resize_window, source_window
-from gff_keras.data.skipping import SkippedRecords, guarded, replace_skipped
+from gff_keras.data.skipping import SkippedRecords, prepared
 
 _MAX_INT = 2**31 - 1
 
@@ -58,9 +59,8 @@ def training_dataset(
             workers' examples are disjoint, and together every example once per epoch.
         cache: Keep the encoded records in memory: True, False, or "auto" where they are at most
             `gff_keras.data.CACHE_LIMIT` bytes.
-        on_error: What to do at a damaged record: "stop", or "skip", where another example of its
-            batch takes its place, so that steps keep their numbers; only a batch without any whole
-            example is left out.
+        on_error: What to do at a damaged record: "stop", or "skip", where the next whole example
+            takes its place too, so that steps keep their numbers.
         skipped: Is told what was skipped; without it, skipping writes warnings alone.
 
     Returns:
@@ -84,49 +84,53 @@ def training_dataset(
         raise ValueError(f"start_step={start_step} counts steps of an endless run: set repeat=True")
     records = Records(data_dir, split, cache)
     size = records.size
-    steps = len(range(worker, size, workers)) // batch_size
-    if not (steps or repeat):
+    own = len(range(worker, size, workers))  # of an epoch
+    if batch_size > own and not repeat:
         raise ValueError(
             f"batch_size={batch_size} exceeds the {size} examples of split {split!r} in "
             f"{data_dir}, so one epoch has no full batch; lower it or set repeat=True"
         )
-    if on_error == "skip":
-        skipped = SkippedRecords() if skipped is None else skipped
-    else:
+    if skipped is None:
+        skipped = SkippedRecords()
+    if on_error == "stop":
         skipped = None
 
-    def draw(epoch, position):
-        """Which record stands at a position of an epoch, and the seed of its augmentation."""
-        epoch_seed = tf.random.fold_in((seed, 0), tf.cast(epoch, tf.int32))  # (2,)
-        number = tf.random.experimental.index_shuffle(position, epoch_seed, np.int64(size - 1))
-        return number, tf.random.fold_in(epoch_seed, tf.cast(position, tf.int32))
+    spec = (
+        tf.TensorSpec((*augmentation.crop_size, 3), tf.uint8),
+        tf.TensorSpec(augmentation.crop_size, tf.uint8),
+    )
 
-    def prepare(number, example_seed):
-        return _decode_crop(records.read(number), example_seed, augmentation, image_size)
+    def examples(epoch, first, end):
+        """Examples of this worker's positions; they go on through the epochs after `epoch`."""
+
+        def place(position):
+            count = position * workers + worker
+            return tf.random.fold_in(
+                (seed, 0), tf.cast(epoch + count // size, tf.int32)
+            ), count % size
+
+        def number(position):
+            epoch_seed, i = place(position)
+            return tf.random.experimental.index_shuffle(i, epoch_seed, np.int64(size - 1))
+
+        def prepare(position):
+            epoch_seed, i = place(position)
+            example_seed = tf.random.fold_in(epoch_seed, tf.cast(i, tf.int32))
+            record = records.read(number(position))
+            return _decode_crop(record, example_seed, augmentation, image_size)
+
+        return prepared(first, end, number, prepare, spec, records, skipped)
 
     if repeat:
-        first = start_step * batch_size * workers + worker
-        positions = tf.data.Dataset.range(first, tf.int64.max, workers)
-        positions = positions.map(lambda count: (count // size, count % size))
+        batches = examples(0, start_step * batch_size, tf.int64.max // workers)
+        steps = tf.data.INFINITE_CARDINALITY
     else:  # a new number each time somebody iterates, else all epochs of a loop were alike
         epochs = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
-        positions = epochs.flat_map(
-            lambda epoch: tf.data.Dataset.range(worker, size, workers).map(lambda i: (epoch, i))
-        )
-    attempt = guarded(prepare, records, skipped)
-    batches = positions.map(
-        lambda *position: attempt(*draw(*position)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    ).batch(batch_size, drop_remainder=True)
-    if skipped is not None:
-        batches = replace_skipped(batches)
-    elif not repeat:
+        batches = epochs.flat_map(lambda epoch: examples(epoch, 0, own))
+        steps = own // batch_size
+    batches = batches.batch(batch_size, drop_remainder=True)
+    if skipped is None or repeat:
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    if repeat:
-        batches = batches.apply(
-            tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        )
     return _finish(batches, shared_out=workers > 1)
 
 
@@ -162,14 +166,23 @@ def evaluation_dataset(
         image = decode_image(record["image"], tf.shape(label))
         if image_size is not None:
             image, label = resize_pair(image, label, image_size)
-        return (image, label, record["id"]) if with_ids else (image, label)
+        return image, label, record["id"]
 
-    padding = (np.uint8(0), np.uint8(IGNORE_LABEL), "")
-    batches = (
-        tf.data.Dataset.range(records.size)
-        .map(guarded(prepare, records), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .padded_batch(batch_size, padding_values=padding if with_ids else padding[:2])
+    height_width = image_size or (None, None)
+    spec = (
+        tf.TensorSpec((*height_width, 3), tf.uint8),
+        tf.TensorSpec(height_width, tf.uint8),
+        tf.TensorSpec((), tf.string),
     )
+    examples = prepared(0, records.size, lambda position: position, prepare, spec, records)
+    batches = examples.padded_batch(
+        batch_size, padding_values=(np.uint8(0), np.uint8(IGNORE_LABEL), "")
+    )
+    batches = batches.apply(
+        tf.data.experimental.assert_cardinality(math.ceil(records.size / batch_size))
+    )
+    if not with_ids:
+        batches = batches.map(lambda image, label, _: (image, label))
     return _finish(batches)
 
 
