@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 _END_OF_JPEG = b"\xff\xd9"
+_MARGIN = 2  # columns: colours of half the width are interpolated between neighbours
 
 
 def decode_label(encoded):
@@ -33,14 +34,18 @@ def decode_window(encoded, size, window):
     Returns:
         uint8 tensor (height, width, 3).
     """
+    top, left, height, width = tf.unstack(window)
 
     def from_jpeg():
         found = tf.image.extract_jpeg_shape(encoded)[:2]
+        start = tf.maximum(left - _MARGIN, 0)
+        end = tf.minimum(left + width + _MARGIN, size[1])
         with tf.control_dependencies([tf.debugging.assert_equal(found, size)]):
-            return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
+            wider = tf.stack([top, start, height, end - start])
+        part = tf.io.decode_and_crop_jpeg(encoded, wider, channels=3)
+        return part[:, left - start : left - start + width]
 
     def from_all():
-        top, left, height, width = tf.unstack(window)
         return decode_image(encoded, size)[top : top + height, left : left + width]
 
     # A JPEG that was cut off must fail even where the window lies before the cut.

@@ -71,13 +71,9 @@ def training_dataset(
         tf.errors.InvalidArgumentError: While reading: a record is damaged; names folder, shard,
             record and id.
     """
-    if isinstance(shard, tf.distribute.InputContext):
-        shard = shard.input_pipeline_id, shard.num_input_pipelines
-    worker, workers = shard
     _check_range(1, batch_size=batch_size)
     _check_range(0, seed=seed, start_step=start_step)
-    if not 0 <= worker < workers:
-        raise ValueError(f"shard={shard}: give (index, count) with 0 <= index < count")
+    worker, workers = _index_and_count(shard)
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error={on_error!r}: give 'stop' or 'skip'")
     if start_step and not repeat:
@@ -104,19 +100,19 @@ def training_dataset(
         """Examples of this worker's positions; they go on through the epochs after `epoch`."""
 
         def place(position):
+            """The seed of the position's epoch, and the place in it."""
             count = position * workers + worker
-            return tf.random.fold_in(
-                (seed, 0), tf.cast(epoch + count // size, tf.int32)
-            ), count % size
+            at = tf.cast(epoch + count // size, tf.int32)
+            return tf.random.fold_in((seed, 0), at), count % size
 
         def number(position):
             epoch_seed, i = place(position)
-            return tf.random.experimental.index_shuffle(i, epoch_seed, np.int64(size - 1))
+            return _shuffled(i, size, epoch_seed)
 
         def prepare(position):
             epoch_seed, i = place(position)
             example_seed = tf.random.fold_in(epoch_seed, tf.cast(i, tf.int32))
-            record = records.read(number(position))
+            record = records.read(_shuffled(i, size, epoch_seed))
             return _decode_crop(record, example_seed, augmentation, image_size)
 
         return prepared(first, end, number, prepare, spec, records, skipped)
@@ -186,6 +182,15 @@ def evaluation_dataset(
     return _finish(batches)
 
 
+def _shuffled(index, size, seed):
+    """Return where an index goes in the permutation of 0..size-1 that the seed names."""
+    # It takes a key of three numbers; tf.random.experimental.index_shuffle fills up two, and then
+    # there are 256 orders only.
+    key = tf.random.stateless_uniform((3,), seed, None, None, tf.int32)
+    last = tf.constant(size - 1, tf.int64)
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=key, max_index=last)
+
+
 def _decode_crop(record, seed, augmentation, image_size):
     """Draw on the mask, then decode only what the drawn crop needs of the image."""
     label = decode_label(record["label"])
@@ -200,6 +205,15 @@ def _decode_crop(record, seed, augmentation, image_size):
         part = decode_window(record["image"], source, window)
         image = resize_window(part, window[:2], source, image_size, crop.window)
     return apply_crop(image, cut(label, crop.window), crop, augmentation)
+
+
+def _index_and_count(shard):
+    if isinstance(shard, tf.distribute.InputContext):
+        return shard.input_pipeline_id, shard.num_input_pipelines
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard={shard}: give (index, count) with 0 <= index < count")
+    return index, count
 
 
 def _check_range(low, **arguments):
