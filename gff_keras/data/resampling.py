@@ -45,7 +45,7 @@ def resize_window(part, corner, source, size, window):
         kernel_type="triangle",
         antialias=True,
     )[0]
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
+    return tf.cast(resized + 0.5, tf.uint8)  # weighted means of 0..255
 
 
 def source_window(source, size, window):

@@ -16,7 +16,7 @@ _BLOCK = 64  # elements after which a mark follows that cannot fail: it shows ga
 
 
 class SkippedRecords:
-    """What a pipeline skipped.
+    """What a pipeline skipped: one object for each data set.
 
     Attributes:
         reasons: Number of the record in its split -> sentence with folder, shard, record and id.
@@ -38,7 +38,7 @@ class SkippedRecords:
         return self.count > 0
 
     def __str__(self) -> str:
-        lines = [f"{len(self.reasons)} damaged records were skipped, {self.count} times in all:"]
+        lines = [f"damaged records skipped: {len(self.reasons)}, {self.count} times in all"]
         return "\n  ".join(lines + [self.reasons[number] for number in sorted(self.reasons)])
 
 

@@ -244,7 +244,7 @@ def test_skipping_counts_lists_and_keeps_positions(tmp_path, caplog, kind, repea
         assert f"{folder}: record 'street 7'" in reason and problem in reason
         assert f"tiny-train.tfrecord-00000-of-00001, record {number})" in reason
     listed = str(skipped).splitlines()
-    assert listed[0] == f"2 damaged records were skipped, {skipped.count} times in all:"
+    assert listed[0] == f"damaged records skipped: 2, {skipped.count} times in all"
     assert len(listed) == 3 and len(caplog.records) == 2
 
 
