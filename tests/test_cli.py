@@ -266,7 +266,10 @@ def test_info(run, trained, model):
 
 
 def test_a_damaged_record_is_named(refused, model, damaged, tmp_path):
-    sentence = rf"error: {damaged}: record 'scene_\d': its image or label cannot be decoded; .*"
+    place = r"\(\S+-00000-of-00001, record \d\)"
+    sentence = (
+        rf"error: {damaged}: record 'scene_\d' {place}: its image or label cannot be decoded; .*"
+    )
     error = refused("evaluate", model, "--data", damaged)
     assert re.search(sentence, error) and "{{" not in error
     arguments = (*SMALL, "--data", damaged, "--out", tmp_path / "run", "--total_steps", "3")

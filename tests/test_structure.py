@@ -68,6 +68,9 @@ def test_layers_and_models_are_free_of_tensorflow():
 
 
 def test_tfrecords_tools_need_label_tables_only():
+    """But for the checker's picture, which shows masks as predictions are shown."""
     for path in (ROOT / "tfrecords_tools").glob("*.py"):
+        allowed = ["gff_keras.data.labels", "gff_keras.data.label_tables"]
+        allowed += ["gff_keras.visualization"] * (path.name == "report.py")
         for module in imported_modules(path):
-            assert not module.startswith("gff_keras") or module == "gff_keras.data.labels", path
+            assert not module.startswith("gff_keras") or module in allowed, path

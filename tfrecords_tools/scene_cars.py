@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from gff_keras.data.labels import STREET_SCENES
+from gff_keras.data.label_tables import STREET_SCENES
 
 from .scene_buildings import vary
 from .scene_canvas import Canvas, Colour, Point

@@ -8,7 +8,7 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw
 
-from gff_keras.data.labels import STREET_SCENES
+from gff_keras.data.label_tables import STREET_SCENES
 
 from .scene_buildings import VEGETATION, vary
 from .scene_canvas import NEAR, Canvas, Colour, Light, Point

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
-from gff_keras.data.labels import STREET_SCENES
+from gff_keras.data.label_tables import STREET_SCENES
 
 from .scene_buildings import VEGETATION, vary
 from .scene_canvas import SUPERSAMPLE, Canvas, Colour, Point

@@ -46,7 +46,7 @@ def paint_scene(seed: int, index: int, height: int, width: int) -> tuple[np.ndar
 
     Returns:
         The image, uint8 (height, width, 3), and its mask, uint8 (height, width), with training
-        indices of `gff_keras.data.labels.STREET_SCENES`. No pixel is ignored.
+        indices of `gff_keras.data.label_tables.STREET_SCENES`. No pixel is ignored.
 
     Raises:
         ValueError: The picture would be too small.

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageFilter
 
-from gff_keras.data.labels import STREET_SCENES
+from gff_keras.data.label_tables import STREET_SCENES
 
 from .scene_canvas import SUPERSAMPLE, Canvas
 

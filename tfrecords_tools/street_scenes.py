@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from gff_keras.data.labels import STREET_SCENES
-
-from .builder import Example, SegmentationBuilder
-from .pairs import encode_png
-from .scene_painter import LEAST_SIDE, paint_scene
+from .dataset import Dataset, Example
+from .images import encode_png
 
 FIRST_VAL_INDEX = 1_000_000  # so that train and val never share a scene, whatever their numbers
 
 
-class StreetScenes(SegmentationBuilder):
-    """Draws `train` and `val` scenes of one size; the same seed gives the same bytes."""
+@dataclass(frozen=True)
+class StreetScenes(Dataset):
+    """Draw street scenes with exact masks and write them as records; needs no data."""
 
     name = "street_scenes"
-    label_set = STREET_SCENES
 
-    def __init__(
-        self,
-        *,
-        train: int = 400,
-        val: int = 80,
-        height: int = 128,
-        width: int = 256,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        if min(train, val) < 0 or train + val == 0 or max(train, val) > FIRST_VAL_INDEX:
-            raise ValueError(
-                f"cannot draw train={train}, val={val} scenes; "
-                f"give numbers in 0..{FIRST_VAL_INDEX}, not both 0"
-            )
-        if min(height, width) < LEAST_SIDE:
-            raise ValueError(
-                f"height={height}, width={width} is too small; give at least {LEAST_SIDE} pixels"
-            )
-        self._counts = {"train": (0, train), "val": (FIRST_VAL_INDEX, val)}
-        self._size, self._seed = (height, width), seed
-        super().__init__(**kwargs)
+    train: int = 400
+    """Number of scenes to train with."""
+    val: int = 80
+    """Number of scenes to validate with."""
+    height: int = 128
+    """Pixels."""
+    width: int = 256
+    """Pixels."""
+    seed: int = 0
+    """The same seed draws the same scenes."""
 
-    def split_examples(self) -> dict[str, Iterator[Example]]:
-        """The splits that have any scenes."""
-        return {
-            split: self._paint(split, first, count)
-            for split, (first, count) in self._counts.items()
-            if count
+    def split_items(self) -> Mapping[str, range]:
+        """Numbers of the scenes, for the splits that have any."""
+        from .scene_painter import LEAST_SIDE
+
+        if min(self.train, self.val) < 0 or not 0 < self.train + self.val <= FIRST_VAL_INDEX:
+            raise ValueError(
+                f"cannot draw train={self.train}, val={self.val} scenes; "
+                f"give 1..{FIRST_VAL_INDEX} in all, neither below 0"
+            )
+        if min(self.height, self.width) < LEAST_SIDE:
+            raise ValueError(
+                f"height={self.height}, width={self.width} is too small; "
+                f"give at least {LEAST_SIDE} pixels"
+            )
+        splits = {
+            "train": range(self.train),
+            "val": range(FIRST_VAL_INDEX, FIRST_VAL_INDEX + self.val),
         }
+        return {split: numbers for split, numbers in splits.items() if numbers}
 
-    def _paint(self, split: str, first: int, count: int) -> Iterator[Example]:
-        for index in range(count):
-            image, mask = paint_scene(self._seed, first + index, *self._size)
-            yield f"{split}_{index:06d}", encode_png(image), encode_png(mask)
+    def read_item(self, item: int) -> Example:
+        """Draw a scene."""
+        from .scene_painter import paint_scene
+
+        image, mask = paint_scene(self.seed, item, self.height, self.width)
+        in_train = item < FIRST_VAL_INDEX
+        key = f"train_{item:06d}" if in_train else f"val_{item - FIRST_VAL_INDEX:06d}"
+        return key, encode_png(image), encode_png(mask)

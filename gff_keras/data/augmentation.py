@@ -1,16 +1,27 @@
-"""Random flip, scale, crop and colour jitter of an image together with its mask.
+"""Random flip, scale, crop, colour jitter, rotation and blur of an image together with its mask.
 
 The paper's training augmentation (Sec. 4.1): horizontal flip, scale in [0.75, 2], crop, colour
 jitter in [-10, 10]; what the crop takes from outside the image is zero, in the mask ignore label.
+
+The crop is drawn first, as a window of the source: only this window is decoded, and resized to the
+crop. A window of whole pixels whose size is the crop's over the factor comes out as the same crop
+of the scaled image, but for the outermost half pixel of the source.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from gff_keras.data.labels import IGNORE_LABEL
+from gff_keras.data.resampling import resize_nearest
+from gff_keras.data.transforms import blur, jitter, resize, rotate
+
+TRIES = 10  # crops drawn at most until one keeps to `max_class_fraction`
+_SAMPLES = 128  # rows and columns of a window that are counted, at least, where it has as many
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,13 @@ class Augmentation:
         scale: Smallest and largest factor of a uniform draw; one factor for both axes.
         flip: Mirror left and right with probability 1/2.
         color_jitter: Largest j of an offset drawn uniformly from [-j, j] for each colour channel,
-            in units of 0..255.
+            in units of 0..255; whole numbers.
+        max_class_fraction: Largest share of a crop's labelled pixels that one class may have; the
+            first crop of ten that keeps to it is taken, else the last. 1 allows all.
+        rotation: Largest angle in degrees, drawn uniformly from both sides, about the crop's
+            centre; 0 rotates nothing.
+        blur: Largest standard deviation in pixels of a Gaussian blur, drawn uniformly from 0 on; 0
+            blurs nothing.
 
     Raises:
         ValueError: A value is out of its range.
@@ -32,14 +49,33 @@ class Augmentation:
     scale: tuple[float, float] = (0.75, 2.0)
     flip: bool = True
     color_jitter: float = 10.0
+    max_class_fraction: float = 1.0
+    rotation: float = 0.0
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.crop_size) != 2 or min(self.crop_size) < 1:
             raise ValueError(f"crop_size={self.crop_size}: give a positive (height, width)")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale={self.scale}: give 0 < smallest <= largest")
-        if not 0 <= self.color_jitter <= 255:
-            raise ValueError(f"color_jitter={self.color_jitter}: give a number in 0..255")
+        if not 0 < self.max_class_fraction <= 1:
+            raise ValueError(f"max_class_fraction={self.max_class_fraction}: give 0 < share <= 1")
+        for name, largest in (("color_jitter", 255), ("rotation", 180), ("blur", 20)):
+            value = getattr(self, name)
+            if not 0 <= value <= largest:
+                raise ValueError(f"{name}={value}: give a number in 0..{largest}")
+
+
+class Crop(NamedTuple):
+    """One draw: a window of the source and what becomes of it."""
+
+    window: tf.Tensor  # int32 (4,): top, left, height, width in the source
+    size: tf.Tensor  # int32 (2,): height and width that the window takes in the crop
+    offset: tf.Tensor  # int32 (2,): top and left of the window in the crop; the rest is padding
+    flip: tf.Tensor  # bool
+    jitter: tf.Tensor  # int32 (3,): offsets of the channels
+    angle: tf.Tensor  # float32, radians
+    sigma: tf.Tensor  # float32, pixels
 
 
 def augment(image, label, seed, augmentation: Augmentation):
@@ -54,97 +90,148 @@ def augment(image, label, seed, augmentation: Augmentation):
     Returns:
         uint8 image (h, w, 3) and uint8 label (h, w) of `augmentation.crop_size`.
     """
-    flip_seed, scale_seed, *origin_seeds, jitter_seed = tf.unstack(tf.random.split(seed, 5))
-    if augmentation.flip:
-        image, label = _random_flip(image, label, flip_seed)
-
-    factor = tf.random.stateless_uniform((), scale_seed, *augmentation.scale)
-    size = tf.cast(tf.round(tf.cast(tf.shape(label), tf.float32) * factor), tf.int32)
-    size = tf.maximum(size, 1)  # (2,)
-
-    # Negative slack is the room for padding; the image then lies anywhere inside the crop.
-    slack = tf.unstack(size - augmentation.crop_size)
-    origin = tf.stack(
-        [
-            tf.random.stateless_uniform((), s, tf.minimum(n, 0), tf.maximum(n, 0) + 1, tf.int32)
-            for s, n in zip(origin_seeds, slack, strict=True)
-        ]
-    )
-    image, label, inside = _resized_window(image, label, size, origin, augmentation.crop_size)
-
-    jitter = augmentation.color_jitter
-    image += tf.random.stateless_uniform((3,), jitter_seed, -jitter, jitter)
-    image = tf.where(inside[..., None], _to_uint8(image), 0)  # padding gets no jitter
-    label = tf.where(inside, label, IGNORE_LABEL)
-    return image, label
+    crop = draw_crop(label, seed, augmentation)
+    return apply_crop(cut(image, crop.window), cut(label, crop.window), crop, augmentation)
 
 
-def resize_pair(image, label, size):
-    """Resize an image and its mask on one grid of half-pixel centres.
+def draw_crop(label, seed, augmentation: Augmentation) -> Crop:
+    """Draw what to do to an example; the mask alone tells all that the draw needs.
 
     Args:
-        image: uint8 tensor (H, W, 3); bilinear, antialiased when it shrinks.
-        label: uint8 tensor (H, W); nearest neighbour.
-        size: (height, width) in pixels, integers or an int32 tensor.
-
-    Returns:
-        uint8 image (height, width, 3) and uint8 label (height, width).
-    """
-    image, label, _ = _resized_window(image, label, tf.convert_to_tensor(size), (0, 0), size)
-    return _to_uint8(image), label
-
-
-def _random_flip(image, label, seed):
-    return tf.cond(
-        tf.random.stateless_uniform((), seed) < 0.5,
-        lambda: (image[:, ::-1], label[:, ::-1]),
-        lambda: (image, label),
-    )
-
-
-def _resized_window(image, label, size, origin, window):
-    """Return the part of the resized pair that starts at `origin` and is `window` large.
-
-    Only the window is computed: at twice the size of a 2048x1024 image, a crop of 512 takes a
-    tenth of the time that resizing everything takes.
-
-    Args:
-        image: uint8 tensor (H, W, 3).
         label: uint8 tensor (H, W).
-        size: int32 tensor (2,), the size of the whole resized image.
-        origin: (top, left) in the resized image; may lie outside.
-        window: (h, w), integers or an int32 tensor.
+        seed: int32 tensor (2,).
+        augmentation: What to draw.
+    """
+    draws = tf.unstack(tf.random.stateless_uniform((7,), seed))
+    flip, factor, angle, sigma, *channels = draws
+    flip = flip < (0.5 if augmentation.flip else 0.0)
+    low, high = augmentation.scale
+    factor = low + (high - low) * factor
+    source = tf.shape(label)
+    crop_size = tf.constant(augmentation.crop_size)
+    wanted = _round(tf.cast(crop_size, tf.float32) / factor)  # of the source
+    small = wanted > source  # the whole axis fits into the crop, and is padded
+    height_width = tf.where(small, source, tf.maximum(wanted, 1))
+    size = tf.clip_by_value(_round(tf.cast(source, tf.float32) * factor), 1, crop_size)
+    size = tf.where(small, size, crop_size)
+
+    where = tf.random.stateless_uniform((TRIES, 2), tf.random.fold_in(seed, 1))
+    room = tf.where(small, crop_size - size, source - height_width)
+    places = tf.cast(where * tf.cast(room + 1, tf.float32), tf.int32)
+    places = tf.minimum(places, room)  # the product may round up to the end
+    starts = tf.where(small, 0, places)
+    chosen = _balanced(label, starts, height_width, augmentation.max_class_fraction)
+    window, size, offset = _with_margin(
+        starts[chosen], height_width, size, tf.where(small, places[chosen], 0), source, augmentation
+    )
+    mirrored = _canvas(augmentation)[1] - size[1] - offset[1]
+    offset = tf.stack([offset[0], tf.where(flip, mirrored, offset[1])])
+    offsets = augmentation.color_jitter * (2 * tf.stack(channels) - 1)
+    return Crop(
+        window=window,
+        size=size,
+        offset=offset,
+        flip=flip,
+        jitter=_round(offsets),
+        angle=math.radians(augmentation.rotation) * (2 * angle - 1),
+        sigma=augmentation.blur * sigma,
+    )
+
+
+def apply_crop(image, label, crop: Crop, augmentation: Augmentation):
+    """Turn the window of an example into its crop.
+
+    Args:
+        image: uint8 tensor (height, width, 3): `crop.window` of the image.
+        label: uint8 tensor (height, width): the same of the mask.
+        crop: Result of `draw_crop`.
+        augmentation: What it was drawn from.
 
     Returns:
-        float32 image (h, w, 3) in 0..255, uint8 label (h, w) and bool (h, w): whether the pixel
-        lies inside the resized image. Outside, image and label mean nothing.
+        uint8 image (h, w, 3) and uint8 label (h, w) of `augmentation.crop_size`.
     """
-    source = tf.shape(label)
-    # This is what tf.image.resize(..., antialias=True) calls, with a translation of zero.
-    resized = tf.raw_ops.ScaleAndTranslate(
-        images=image[None],
-        size=window,
-        scale=tf.cast(size, tf.float32) / tf.cast(source, tf.float32),
-        translation=-tf.cast(origin, tf.float32),
-        kernel_type="triangle",
-        antialias=True,
-    )[0]  # (h, w, 3)
-    rows, row_inside = _nearest(origin[0], window[0], source[0], size[0])
-    columns, column_inside = _nearest(origin[1], window[1], source[1], size[1])
-    label = tf.gather(tf.gather(label, rows, axis=0), columns, axis=1)  # (h, w)
-    if not tf.is_tensor(window):
-        resized = tf.ensure_shape(resized, (*window, 3))
-    return resized, label, row_inside[:, None] & column_inside[None]
+    if augmentation.color_jitter:
+        image = jitter(image, crop.jitter)
+    if augmentation.flip:
+        image = tf.cond(crop.flip, lambda: tf.reverse(image, [1]), lambda: image)
+        label = tf.cond(crop.flip, lambda: tf.reverse(label, [1]), lambda: label)
+    image = tf.cast(image, tf.float32) + 0.5  # casting back cuts off: this rounds
+    image = resize(image, crop.size, augmentation.scale[0] < 0.5)
+    if augmentation.blur:
+        image = blur(image, crop.sigma, augmentation.blur)
+    image = tf.cast(image, tf.uint8)  # means of 0.5..255.5
+    label = resize_nearest(label, crop.size)
+
+    before, after = crop.offset, tf.constant(_canvas(augmentation)) - crop.size - crop.offset
+    padding = tf.stack([before, after], 1)  # (2, 2)
+    image = tf.pad(image, tf.concat([padding, [[0, 0]]], 0))
+    label = tf.pad(label, padding, constant_values=tf.constant(IGNORE_LABEL, tf.uint8))
+    if augmentation.rotation:
+        image, label = rotate(image, label, crop.angle, augmentation.crop_size)
+    return (
+        tf.ensure_shape(image, (*augmentation.crop_size, 3)),
+        tf.ensure_shape(label, augmentation.crop_size),
+    )
 
 
-def _nearest(start, count, source, size):
-    """Return source indices (count,) of the resized pixels from `start` on, and which exist."""
-    position = start + tf.range(count)
-    # Pixel p has its centre at (p + 1/2) * source / size; integers leave no tie to rounding.
-    doubled = tf.cast(2 * position + 1, tf.int64) * tf.cast(source, tf.int64)
-    index = tf.cast(doubled // tf.cast(2 * size, tf.int64), tf.int32)
-    return tf.clip_by_value(index, 0, source - 1), (position >= 0) & (position < size)
+def cut(image, window):
+    """Return the window (top, left, height, width) of an image or mask."""
+    top, left, height, width = tf.unstack(window)
+    return image[top : top + height, left : left + width]
 
 
-def _to_uint8(image):
-    return tf.saturate_cast(tf.round(image), tf.uint8)
+def _round(x):
+    return tf.cast(tf.round(x), tf.int32)
+
+
+def _balanced(label, starts, size, max_class_fraction):
+    """Return the number of the first window in which no class exceeds its share, else the last."""
+    if max_class_fraction >= 1:
+        return 0
+
+    def exceeds(number):
+        part = cut(label, tf.concat([starts[number], size], 0))
+        rows, columns = tf.unstack(tf.maximum(size // _SAMPLES, 1))
+        counts = tf.math.bincount(tf.cast(part[::rows, ::columns], tf.int32), minlength=256)
+        counts = tf.cast(counts[:IGNORE_LABEL], tf.float32)
+        return tf.reduce_max(counts) > max_class_fraction * tf.reduce_sum(counts)
+
+    (number,) = tf.while_loop(
+        lambda number: (number < TRIES - 1) & exceeds(number), lambda number: (number + 1,), (0,)
+    )
+    return number
+
+
+def _canvas(augmentation):
+    """(height, width) that holds the crop at every angle, the crop in its middle."""
+    height, width = augmentation.crop_size
+    margins = _margins(augmentation)
+    return height + 2 * margins[0], width + 2 * margins[1]
+
+
+def _margins(augmentation):
+    if not augmentation.rotation:
+        return 0, 0
+    height, width = augmentation.crop_size
+    slack = math.ceil(augmentation.scale[1]) + 1  # a window of whole source pixels covers less
+    margins = []
+    for along, across in ((height, width), (width, height)):
+        angle = min(math.radians(augmentation.rotation), math.atan2(across, along))
+        extent = along * math.cos(angle) + across * math.sin(angle)
+        margins.append(math.ceil((extent - along) / 2) + slack)
+    return tuple(margins)
+
+
+def _with_margin(start, height_width, size, offset, source, augmentation):
+    """Widen a window so that it covers what a rotation turns into the crop."""
+    margins = tf.constant(_margins(augmentation))
+    if not augmentation.rotation:
+        return tf.concat([start, height_width], 0), size, offset
+    factor = tf.cast(size, tf.float32) / tf.cast(height_width, tf.float32)
+    reach = tf.cast(tf.cast(margins, tf.float32) / factor, tf.int32)
+    before = tf.minimum(start, reach)
+    after = tf.minimum(source - start - height_width, reach)
+    wide = height_width + before + after
+    offset += margins - _round(tf.cast(before, tf.float32) * factor)
+    size = tf.minimum(_round(tf.cast(wide, tf.float32) * factor), _canvas(augmentation) - offset)
+    return tf.concat([start - before, wide], 0), size, offset

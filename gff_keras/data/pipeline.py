@@ -1,59 +1,27 @@
 """From TFRecords to batches with tf.data.
 
-Every random draw is a stateless function of (seed, epoch, position in the epoch), so batches do not
-depend on how many threads tf.data chooses.
+Which example comes next, and all that is drawn for it, is a stateless function of the seed and a
+running number. So batches do not depend on how many threads tf.data chooses, and reading can start
+at any step and be shared out among workers without reading what others read.
 """
 
 from __future__ import annotations
 
+import math
 from os import PathLike
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from gff_keras.data.augmentation import Augmentation, augment, resize_pair
+from gff_keras.data.augmentation import Augmentation, apply_crop, cut, draw_crop
+from gff_keras.data.decoding import decode_image, decode_label, decode_window
 from gff_keras.data.labels import IGNORE_LABEL
+from gff_keras.data.reading import Records
+from gff_keras.data.resampling import resize_nearest, resize_pair, resize_window, source_window
+from gff_keras.data.skipping import SkippedRecords, prepared
 
-_BUILD = "`python -m tfrecords_tools build`"
 _MAX_INT = 2**31 - 1
-
-
-def open_records(data_dir: str | PathLike[str]):
-    """Return the tensorflow-datasets builder of a folder of records.
-
-    Raises:
-        FileNotFoundError: The folder is missing, holds no data set or lacks shards.
-        ValueError: The data set's description is unreadable or lacks a feature.
-    """
-    path = str(data_dir)
-    if not tf.io.gfile.isdir(path):
-        raise FileNotFoundError(f"{path} is no folder; give one that {_BUILD} wrote")
-    names = set(tf.io.gfile.listdir(path))
-    for name in ("dataset_info.json", "features.json"):
-        if name not in names:
-            raise FileNotFoundError(f"{path} holds no data set: no {name}; write it with {_BUILD}")
-    try:
-        builder = tfds.builder_from_directory(path)
-    except Exception as error:  # JSON, protocol buffer and feature errors have no common class
-        raise ValueError(f"{path} is unreadable ({error}); write it with {_BUILD}") from error
-    wanted = {name for split in builder.info.splits.values() for name in split.filenames}
-    if missing := sorted(wanted - names):
-        raise FileNotFoundError(
-            f"{path} is incomplete: {missing[0]} is missing, {len(missing)} of {len(wanted)} files "
-            f"in all; write it again with {_BUILD}"
-        )
-    _check_features(path, builder.info.features)
-    return builder
-
-
-def num_examples(data_dir: str | PathLike[str], split: str) -> int:
-    """Return how many examples a split has.
-
-    Raises:
-        FileNotFoundError, ValueError: As `open_records`, or the split is absent or empty.
-    """
-    return _split_size(open_records(data_dir), data_dir, split)
 
 
 def training_dataset(
@@ -64,13 +32,17 @@ def training_dataset(
     augmentation: Augmentation,
     image_size: tuple[int, int] | None = None,
     seed: int = 0,
-    shuffle_buffer: int = 1000,
     repeat: bool = True,
+    start_step: int = 0,
+    shard: tuple[int, int] | tf.distribute.InputContext = (0, 1),
+    cache: bool | Literal["auto"] = "auto",
+    on_error: Literal["stop", "skip"] = "stop",
+    skipped: SkippedRecords | None = None,
 ) -> tf.data.Dataset:
     """Return shuffled, augmented batches.
 
     One seed gives one sequence of batches in every process; with `repeat`, whatever
-    `tf.random.set_seed` was given.
+    `tf.random.set_seed` was given. Every epoch is another permutation of all examples.
 
     Args:
         data_dir: Folder of records.
@@ -79,56 +51,83 @@ def training_dataset(
         augmentation: What to draw; its crop_size is the size of the batches.
         image_size: (height, width) to resize to before augmentation; None keeps the size.
         seed: Number in 0..2^31-1.
-        shuffle_buffer: Encoded examples held in memory for shuffling.
         repeat: Go on for ever; a batch may reach from one epoch into the next. False: each
             iteration is a new epoch, and examples that fill no batch are left out.
+        start_step: Begin with the batch that would be number `start_step` (from 0): for a run that
+            goes on where another stopped. Nothing before it is read. Needs `repeat`.
+        shard: (index, count) of this worker, or what tf.distribute hands to an input function. The
+            workers' examples are disjoint, and together every example once per epoch.
+        cache: Keep the encoded records in memory: True, False, or "auto" where they are at most
+            `gff_keras.data.CACHE_LIMIT` bytes.
+        on_error: What to do at a damaged record: "stop", or "skip", where the next whole example
+            takes its place too, so that steps keep their numbers.
+        skipped: Is told what was skipped; without it, skipping writes warnings alone.
 
     Returns:
         Data set of uint8 images (batch_size, h, w, 3) and uint8 labels (batch_size, h, w).
 
     Raises:
         FileNotFoundError, ValueError: As `num_examples`, or an argument is out of its range.
-        tf.errors.InvalidArgumentError: While reading: a record is damaged; names its id.
+        tf.errors.InvalidArgumentError: While reading: a record is damaged; names folder, shard,
+            record and id.
     """
-    builder = open_records(data_dir)
-    size = _split_size(builder, data_dir, split)
-    _check_range(1, batch_size=batch_size, shuffle_buffer=shuffle_buffer)
-    _check_range(0, seed=seed)
-    if batch_size > size and not repeat:
+    _check_range(1, batch_size=batch_size)
+    _check_range(0, seed=seed, start_step=start_step)
+    worker, workers = _index_and_count(shard)
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on_error={on_error!r}: give 'stop' or 'skip'")
+    if start_step and not repeat:
+        raise ValueError(f"start_step={start_step} counts steps of an endless run: set repeat=True")
+    records = Records(data_dir, split, cache)
+    size = records.size
+    own = len(range(worker, size, workers))  # of an epoch
+    if batch_size > own and not repeat:
         raise ValueError(
             f"batch_size={batch_size} exceeds the {size} examples of split {split!r} in "
             f"{data_dir}, so one epoch has no full batch; lower it or set repeat=True"
         )
+    if skipped is None:
+        skipped = SkippedRecords()
+    if on_error == "stop":
+        skipped = None
 
-    @tf.autograph.experimental.do_not_convert  # it warns about tensorflow-datasets' decorators
-    def epoch_records(epoch):
-        # Shuffling mixes the graph's seed into its own; this function's graph gets a fixed one.
-        tf.compat.v1.set_random_seed(1)
-        epoch_seed = tf.random.fold_in((seed, 0), tf.cast(epoch, tf.int32))  # (2,)
-        shuffle_seed = tf.random.stateless_uniform((), epoch_seed, 0, _MAX_INT, tf.int64)
-        records = _encoded_records(builder, split, shuffle_seed)
-        records = records.shuffle(shuffle_buffer, shuffle_seed, reshuffle_each_iteration=False)
-        seeds = tf.data.Dataset.range(size).map(
-            lambda position: tf.random.fold_in(epoch_seed, tf.cast(position, tf.int32))
-        )
-        return tf.data.Dataset.zip(records, seeds)
+    spec = (
+        tf.TensorSpec((*augmentation.crop_size, 3), tf.uint8),
+        tf.TensorSpec(augmentation.crop_size, tf.uint8),
+    )
 
-    def prepare(record, example_seed):
-        image, label, _ = _decode(record, data_dir, image_size)
-        return augment(image, label, example_seed, augmentation)
+    def examples(epoch, first, end):
+        """Examples of this worker's positions; they go on through the epochs after `epoch`."""
+
+        def place(position):
+            """The seed of the position's epoch, and the place in it."""
+            count = position * workers + worker
+            at = tf.cast(epoch + count // size, tf.int32)
+            return tf.random.fold_in((seed, 0), at), count % size
+
+        def number(position):
+            epoch_seed, i = place(position)
+            return _shuffled(i, size, epoch_seed)
+
+        def prepare(position):
+            epoch_seed, i = place(position)
+            example_seed = tf.random.fold_in(epoch_seed, tf.cast(i, tf.int32))
+            record = records.read(_shuffled(i, size, epoch_seed))
+            return _decode_crop(record, example_seed, augmentation, image_size)
+
+        return prepared(first, end, number, prepare, spec, records, skipped)
 
     if repeat:
-        epochs, steps = tf.data.Dataset.counter(), tf.data.INFINITE_CARDINALITY
+        batches = examples(0, start_step * batch_size, tf.int64.max // workers)
+        steps = tf.data.INFINITE_CARDINALITY
     else:  # a new number each time somebody iterates, else all epochs of a loop were alike
         epochs = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
-        steps = size // batch_size
-    batches = (
-        epochs.flat_map(epoch_records)
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .apply(tf.data.experimental.assert_cardinality(steps))
-    )
-    return _finish(batches)
+        batches = epochs.flat_map(lambda epoch: examples(epoch, 0, own))
+        steps = own // batch_size
+    batches = batches.batch(batch_size, drop_remainder=True)
+    if skipped is None or repeat:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    return _finish(batches, shared_out=workers > 1)
 
 
 def evaluation_dataset(
@@ -154,41 +153,67 @@ def evaluation_dataset(
 
     Raises: as `training_dataset`.
     """
-    builder = open_records(data_dir)
-    _split_size(builder, data_dir, split)
     _check_range(1, batch_size=batch_size)
+    records = Records(data_dir, split)
 
-    def prepare(record):
-        example = _decode(record, data_dir, image_size)
-        return example if with_ids else example[:2]
+    def prepare(number):
+        record = records.read(number)
+        label = decode_label(record["label"])
+        image = decode_image(record["image"], tf.shape(label))
+        if image_size is not None:
+            image, label = resize_pair(image, label, image_size)
+        return image, label, record["id"]
 
-    padding = (np.uint8(0), np.uint8(IGNORE_LABEL), "")
-    batches = (
-        _encoded_records(builder, split)
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .padded_batch(batch_size, padding_values=padding if with_ids else padding[:2])
+    height_width = image_size or (None, None)
+    spec = (
+        tf.TensorSpec((*height_width, 3), tf.uint8),
+        tf.TensorSpec(height_width, tf.uint8),
+        tf.TensorSpec((), tf.string),
     )
+    examples = prepared(0, records.size, lambda position: position, prepare, spec, records)
+    batches = examples.padded_batch(
+        batch_size, padding_values=(np.uint8(0), np.uint8(IGNORE_LABEL), "")
+    )
+    batches = batches.apply(
+        tf.data.experimental.assert_cardinality(math.ceil(records.size / batch_size))
+    )
+    if not with_ids:
+        batches = batches.map(lambda image, label, _: (image, label))
     return _finish(batches)
 
 
-def _check_features(path, features):
-    found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    wanted = dict(image=tfds.features.Image, label=tfds.features.Image, id=tfds.features.Text)
-    fits = all(isinstance(found.get(name), kind) for name, kind in wanted.items())
-    if not fits or found["label"].shape[-1] != 1 or found["label"].np_dtype != np.uint8:
-        raise ValueError(
-            f"{path} holds {found or features}, not 'image' (RGB), 'label' (uint8, (H, W, 1)) and "
-            f"'id' (text); write it with {_BUILD}"
-        )
+def _shuffled(index, size, seed):
+    """Return where an index goes in the permutation of 0..size-1 that the seed names."""
+    # It takes a key of three numbers; tf.random.experimental.index_shuffle fills up two, and then
+    # there are 256 orders only.
+    key = tf.random.stateless_uniform((3,), seed, None, None, tf.int32)
+    last = tf.constant(size - 1, tf.int64)
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=key, max_index=last)
 
 
-def _split_size(builder, data_dir, split):
-    sizes = {name: info.num_examples for name, info in builder.info.splits.items()}
-    if split not in sizes:
-        raise ValueError(f"{data_dir} has no split {split!r}; choose from: {', '.join(sizes)}")
-    if not sizes[split]:
-        raise ValueError(f"split {split!r} in {data_dir} is empty; write it again with {_BUILD}")
-    return sizes[split]
+def _decode_crop(record, seed, augmentation, image_size):
+    """Draw on the mask, then decode only what the drawn crop needs of the image."""
+    label = decode_label(record["label"])
+    source = tf.shape(label)
+    if image_size is None:
+        crop = draw_crop(label, seed, augmentation)
+        image = decode_window(record["image"], source, crop.window)
+    else:
+        label = resize_nearest(label, image_size)
+        crop = draw_crop(label, seed, augmentation)
+        window = source_window(source, image_size, crop.window)
+        part = decode_window(record["image"], source, window)
+        image = resize_window(part, window[:2], source, image_size, crop.window)
+    return apply_crop(image, cut(label, crop.window), crop, augmentation)
+
+
+def _index_and_count(shard):
+    if isinstance(shard, tf.distribute.InputContext):
+        return shard.input_pipeline_id, shard.num_input_pipelines
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"shard={shard}: give (index, count) with 0 <= index < count")
+    return index, count
 
 
 def _check_range(low, **arguments):
@@ -197,56 +222,10 @@ def _check_range(low, **arguments):
             raise ValueError(f"{name}={value}: give a whole number in {low}..{_MAX_INT}")
 
 
-def _encoded_records(builder, split, shuffle_seed=None):
-    """Read undecoded records: shards in order, or shuffled and interleaved under a seed."""
-    shuffle = shuffle_seed is not None
-    config = tfds.ReadConfig(
-        shuffle_seed=shuffle_seed,
-        shuffle_reshuffle_each_iteration=False,
-        interleave_cycle_length=16 if shuffle else 1,
-        enable_ordering_guard=False,  # records that were written in order are shuffled on purpose
-        try_autocache=False,
-    )
-    decoders = dict.fromkeys(("image", "label"), tfds.decode.SkipDecoding())
-    return builder.as_dataset(split, shuffle_files=shuffle, decoders=decoders, read_config=config)
-
-
-def _decode(record, data_dir, image_size):
-    """Return image (H, W, 3), label (H, W) and id of an encoded record, or fail with its id."""
-
-    def decode(record):
-        image = tf.io.decode_image(record["image"], channels=3, expand_animations=False)
-        label = tf.io.decode_image(record["label"], channels=0, expand_animations=False)
-        return image, label
-
-    def fail(record):
-        with _assert(False, record, data_dir, "its image or label cannot be decoded"):
-            return tf.zeros((0, 0, 3), tf.uint8), tf.zeros((0, 0, 0), tf.uint8)
-
-    # A graph cannot catch the error of an operation and decoders do not know the id. A data set
-    # can: drop what fails to decode, and reach for the failure with the id if nothing is left.
-    one = tf.data.Dataset.from_tensors(record)
-    decoded = one.map(decode).ignore_errors(log_warning=True)
-    image, label = decoded.concatenate(one.map(fail)).take(1).get_single_element()
-
-    fits = tf.reduce_all(tf.shape(label) == [*tf.unstack(tf.shape(image)[:2]), 1])
-    with _assert(fits, record, data_dir, "its label is no grey image of the image's size"):
-        image, label = tf.identity(image), tf.squeeze(label, -1)
-    if image_size is not None:
-        image, label = resize_pair(image, label, image_size)
-    return image, label, record["id"]
-
-
-def _assert(condition, record, data_dir, problem):
-    """Return a context whose operations run only if the condition holds."""
-    message = [f"{data_dir}: record '", record["id"], f"': {problem}; correct it and build again"]
-    check = tf.debugging.Assert(condition, [tf.strings.join(message)])
-    return tf.control_dependencies([check])
-
-
-def _finish(batches):
+def _finish(batches, shared_out=False):
     options = tf.data.Options()
     options.deterministic = True
     # Workers share out the examples, however few shards there are to share out.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    policy = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = policy.OFF if shared_out else policy.DATA
     return batches.with_options(options).prefetch(tf.data.AUTOTUNE)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Literal
 
 from gff_keras.data import Augmentation
 from gff_keras.models import GFFNet
@@ -16,6 +17,11 @@ class Recipe:
     """Folder of records, written by `python -m tfrecords_tools build`."""
     out: Path
     """Folder for checkpoints, logs and figures."""
+
+    train_split: str = "train"
+    """Split of the records to train on."""
+    val_split: str = "val"
+    """Split to validate on after every epoch; training goes without where it is absent."""
 
     backbone: str = "resnet101"
     """resnet18, resnet34, resnet50, resnet101 or resnet152."""
@@ -46,6 +52,16 @@ class Recipe:
     """Mirror images at random."""
     color_jitter: float = 10.0
     """Largest random shift of a colour channel, of 255."""
+    max_class_fraction: float = 1.0
+    """Largest share of a crop that one class may have, where ten tries find such a crop."""
+    rotation: float = 0.0
+    """Largest random rotation in degrees; 0 rotates nothing."""
+    blur: float = 0.0
+    """Largest standard deviation in pixels of a random blur; 0 blurs nothing."""
+    cache: bool | Literal["auto"] = "auto"
+    """Keep the encoded images in memory; auto: where they take at most 512 MiB."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """At a damaged record: stop, or skip it and list it in `skipped.txt`."""
     batch_size: int = 8
     """Images per step."""
 
@@ -86,11 +102,20 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
         if self.total_steps is not None and self.total_steps < 1:
             raise ValueError(f"total_steps={self.total_steps} must be at least 1.")
+        self.augmentation()  # refuses what is out of range
 
     def augmentation(self):
         """Return the recipe's `Augmentation`."""
         height, width = self.crop_size
-        return Augmentation((height, width), self.scale, self.flip, self.color_jitter)
+        return Augmentation(
+            (height, width),
+            self.scale,
+            self.flip,
+            self.color_jitter,
+            self.max_class_fraction,
+            self.rotation,
+            self.blur,
+        )
 
     def model(self, num_classes):
         """Build the recipe's network with random weights."""

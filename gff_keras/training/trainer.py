@@ -4,6 +4,7 @@ OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
 OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
 OUT/learning_curves.png
+OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
 """
 
 import math
@@ -14,6 +15,7 @@ import keras
 from gff_keras.backbones.pretrained import calibrate, load_folded_resnet
 from gff_keras.data import (
     LabelSet,
+    SkippedRecords,
     evaluation_dataset,
     num_examples,
     open_records,
@@ -33,6 +35,7 @@ FILES = (
     "last.keras",
     "history.csv",
     "learning_curves.png",
+    "skipped.txt",
 )
 
 
@@ -53,16 +56,21 @@ def train(recipe, verbose="auto"):
     _refuse_finished_run(recipe)
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
-    examples = num_examples(recipe.data, "train")
-    validates = "val" in open_records(recipe.data).info.splits
+    examples = num_examples(recipe.data, recipe.train_split)
+    validates = _has_validation(recipe)
     steps, epochs = _steps_and_epochs(recipe, examples)
     total_steps = recipe.total_steps or steps * epochs
+    skipped = SkippedRecords()
     batches = training_dataset(
         recipe.data,
+        recipe.train_split,
         batch_size=recipe.batch_size,
         augmentation=recipe.augmentation(),
         image_size=recipe.image_size,
         seed=recipe.seed,
+        cache=recipe.cache,
+        on_error=recipe.on_error,
+        skipped=skipped,
     )
     model = recipe.model(labels.num_classes)
     if recipe.weights is not None:
@@ -83,7 +91,11 @@ def train(recipe, verbose="auto"):
         steps_per_epoch=steps,
         epochs=epochs,
         validation_data=_validation_batches(recipe) if validates else None,
-        callbacks=[StopAfter(total_steps), *_callbacks(recipe.out, validates)],
+        callbacks=[
+            StopAfter(total_steps),
+            *_callbacks(recipe.out, validates),
+            ListSkipped(skipped, recipe.out / "skipped.txt"),
+        ],
         shuffle=False,  # the data set shuffles
         verbose=verbose,
     )
@@ -106,6 +118,14 @@ def _class_weights(recipe, labels):
     return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
 
 
+def _has_validation(recipe):
+    splits = open_records(recipe.data).info.splits
+    if recipe.val_split in splits:
+        return True
+    print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
+    return False
+
+
 def _steps_and_epochs(recipe, examples):
     steps = math.ceil(examples / recipe.batch_size)
     if recipe.total_steps is None:
@@ -117,6 +137,7 @@ def _validation_batches(recipe):
     """Whole images; one at a time where sizes may differ: padding would change the context."""
     return evaluation_dataset(
         recipe.data,
+        recipe.val_split,
         batch_size=recipe.batch_size if recipe.image_size else 1,
         image_size=recipe.image_size,
     )
@@ -170,6 +191,23 @@ class StopAfter(keras.callbacks.Callback):
         self.remaining -= 1
         if self.remaining <= 0:
             self.model.stop_training = True
+
+
+class ListSkipped(keras.callbacks.Callback):
+    """Write after each epoch, and print at the end, which damaged records were skipped."""
+
+    def __init__(self, skipped, path):
+        super().__init__()
+        self.skipped = skipped
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.skipped:
+            self.path.write_text(f"{self.skipped}\n", encoding="utf-8")
+
+    def on_train_end(self, logs=None):
+        if self.skipped:
+            print(f"\n{self.skipped}")
 
 
 class LogLearningRate(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from gff_keras import data
-from gff_keras.data import Augmentation, evaluation_dataset, num_examples, training_dataset
+from gff_keras.data import (
+    Augmentation,
+    SkippedRecords,
+    evaluation_dataset,
+    num_examples,
+    training_dataset,
+)
 
 FEATURES = tfds.features.FeaturesDict(
     {
@@ -80,9 +87,9 @@ def digest(batches):
     return state.hexdigest()
 
 
-@pytest.mark.parametrize("buffer", [1, 3, 1000])
-def test_every_epoch_holds_every_example_once_in_an_order_of_its_own(tiny, buffer):
-    options = dict(batch_size=1, augmentation=WHOLE, shuffle_buffer=buffer)
+@pytest.mark.parametrize("cache", [True, False])
+def test_every_epoch_holds_every_example_once_in_an_order_of_its_own(tiny, cache):
+    options = dict(batch_size=1, augmentation=WHOLE, cache=cache)
     endless = training_dataset(tiny, **options)
     assert endless.cardinality() == tf.data.INFINITE_CARDINALITY
     seen = sum(map(indices, endless.take(4 * COUNT)), [])
@@ -195,13 +202,113 @@ def broken_records():
 def test_a_damaged_record_stops_with_its_id(tmp_path, kind):
     broken = record(1) | broken_records()[kind] | {"id": "street 7"}
     folder = write(tmp_path, {"train": [record(0), broken, record(2)]})
-    message = "street 7.*" + ("grey" if kind in ("size", "palette") else "decoded")
+    problem = "grey" if kind in ("size", "palette") else "decoded"
+    place = r"tiny-train\.tfrecord-00000-of-00001, record 1"
+    message = rf"{folder}: record \S+street 7\S+ \({place}\): its .*{problem}"
     batches = iter(evaluation_dataset(folder, "train"))
     next(batches)
     training = training_dataset(folder, batch_size=1, augmentation=RANDOM)
     for rest in (batches, training.take(3)):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             list(rest)
+
+
+def in_order(batches):
+    return sum(map(indices, batches), [])
+
+
+@pytest.mark.parametrize("repeat, kind", [(True, "size"), (False, "image")])
+def test_skipping_counts_lists_and_keeps_positions(tmp_path, caplog, kind, repeat):
+    examples = [record(i) for i in range(9)]
+    for i in (1, 3):
+        examples[i] |= broken_records()[kind] | {"id": "street 7"}
+    folder = write(tmp_path, {"train": examples})
+    options = dict(batch_size=1, augmentation=WHOLE, repeat=repeat)
+    whole = write(tmp_path / "whole", {"train": [*map(record, range(9))]})
+    expected = in_order(training_dataset(whole, **options).take(27))
+    skipped = SkippedRecords()
+    assert not skipped
+    batches = training_dataset(folder, **options, on_error="skip", skipped=skipped)
+    if repeat:
+        for i in reversed(range(26)):  # the next whole one takes the place
+            expected[i] = expected[i + 1] if expected[i] in (1, 3) else expected[i]
+        assert in_order(batches.take(26)) == expected[:26]
+        assert skipped.count >= 4
+    else:
+        for epoch in (1, 2):
+            assert set(in_order(batches)) == {0, 2, 4, 5, 6, 7, 8}
+            assert skipped.count == 2 * epoch
+    assert sorted(skipped.reasons) == [1, 3]
+    problem = "grey" if kind == "size" else "decoded"
+    for number, reason in skipped.reasons.items():
+        assert f"{folder}: record 'street 7'" in reason and problem in reason
+        assert f"tiny-train.tfrecord-00000-of-00001, record {number})" in reason
+    listed = str(skipped).splitlines()
+    assert listed[0] == f"damaged records skipped: 2, {skipped.count} times in all"
+    assert len(listed) == 3 and len(caplog.records) == 2
+
+
+def test_nothing_but_damage_stops_even_where_damage_is_skipped(tmp_path):
+    folder = write(tmp_path, {"train": [record(1) | broken_records()["image"] for _ in range(3)]})
+    batches = training_dataset(folder, batch_size=1, augmentation=WHOLE, on_error="skip")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be decoded"):
+        list(batches.take(1))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_shard_that_was_cut_off_is_named(tmp_path, cache):
+    folder = write(tmp_path, {"train": [record(i) for i in range(9)]}, shards=3)
+    shard = sorted(Path(folder).glob("*train.tfrecord*"))[1]
+    content = shard.read_bytes()
+    shard.write_bytes(content[: len(content) * 2 // 3 - 50])  # within the second of its three
+    place = r"tiny-train\.tfrecord-00001-of-00003, record [12]: it cannot be read"
+    options = dict(batch_size=1, augmentation=WHOLE, cache=cache)
+    for batches in (training_dataset(folder, **options), evaluation_dataset(folder, "train")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{folder}: {place}"):
+            list(batches.take(9))
+    skipped = SkippedRecords()
+    rest = training_dataset(folder, **options, on_error="skip", skipped=skipped, repeat=False)
+    assert len(set(in_order(rest))) == 7
+    assert sorted(skipped.reasons) == [4, 5]
+    lost = bytearray(content)
+    lost[len(content) // 6] ^= 255  # one wrong bit in the first record: its checksum tells
+    shard.write_bytes(lost)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="00001-of-00003, record 0: it"):
+        list(evaluation_dataset(folder, "train"))
+
+
+@pytest.mark.parametrize("step", [1, 2, 7])
+def test_a_run_goes_on_where_another_stopped(tiny, step):
+    options = dict(batch_size=4, augmentation=RANDOM, seed=5)
+    batches = list(training_dataset(tiny, **options).take(9))
+    assert digest(training_dataset(tiny, **options, start_step=step).take(2)) == digest(
+        batches[step : step + 2]
+    )
+
+
+def test_workers_share_out_every_epoch(tiny):
+    options = dict(augmentation=WHOLE, batch_size=1)
+    alone = in_order(training_dataset(tiny, **options).take(4 * COUNT))
+    shards = [tf.distribute.InputContext(3, index, 3) for index in range(2)] + [(2, 3)]
+    shares = [in_order(training_dataset(tiny, **options, shard=x).take(COUNT)) for x in shards]
+    for index, share in enumerate(shares):  # disjoint, and together the same epochs
+        assert share == alone[index : 3 * COUNT : 3]
+    resumed = training_dataset(tiny, **options, shard=(1, 3), start_step=3)
+    assert in_order(resumed.take(5)) == shares[1][3:8]
+    once = training_dataset(tiny, **options, shard=(2, 3), repeat=False)
+    assert len(once) == len(set(in_order(once))) == 3  # of 11: 4, 4 and 3
+
+
+def test_orders_are_spread_over_all_permutations(tmp_path):
+    folder = write(tmp_path, {"train": [record(i, (4, 5)) for i in range(20)]})
+    whole = Augmentation((4, 5), scale=(1.0, 1.0), flip=False, color_jitter=0.0)
+    batches = training_dataset(folder, batch_size=20, augmentation=whole).take(120)
+    orders = np.array([batch[0][:, 0, 0, 0] // 10 for batch in batches])  # (120, 20)
+    assert len(set(map(tuple, orders))) == 120
+    counts = np.array([np.bincount(column, minlength=20) for column in orders.T])
+    assert counts.max() < 20 and 1.8 < counts.std() < 3  # 6 expected, deviation 2.4
+    neighbours = (np.diff(orders.astype(int)) == 1).mean()
+    assert neighbours < 0.1  # 0.05 by chance
 
 
 def test_folders_that_are_no_data_set_are_refused(tiny, tmp_path):
@@ -246,9 +353,14 @@ def test_splits_are_counted_or_refused(tiny, tmp_path):
 
 def test_arguments_out_of_range_are_refused(tiny):
     good = dict(batch_size=1, augmentation=RANDOM)
-    for name, value in {"batch_size": 0, "shuffle_buffer": 0, "seed": -1}.items():
+    for name, value in {"batch_size": 0, "start_step": -1, "seed": -1}.items():
         with pytest.raises(ValueError, match=f"{name}={value}: give"):
             training_dataset(tiny, **good | {name: value})
+    for name, value in dict(on_error="go on", cache="yes", shard=(2, 2)).items():
+        with pytest.raises(ValueError, match=f"{name}=.*: give"):
+            training_dataset(tiny, **good | {name: value})
+    with pytest.raises(ValueError, match="start_step=3 .* repeat=True"):
+        training_dataset(tiny, **good, start_step=3, repeat=False)
     with pytest.raises(ValueError, match="batch_size=12 exceeds the 11 examples"):
         training_dataset(tiny, **good | {"batch_size": 12}, repeat=False)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from gff_keras.data.labels import CAMVID, STREET_SCENES, LabelSet
+from gff_keras.data.label_tables import CAMVID, STREET_SCENES
+from gff_keras.data.labels import LabelSet
 from tfrecords_tools import build
 from tfrecords_tools.camvid import GROUPS
 from tfrecords_tools.folder import split_by_hash
+from tfrecords_tools.output import MARKER, REPLACED, staging_folder
 from tfrecords_tools.pairs import Pair
 from tfrecords_tools.scene_painter import paint_scene
 
@@ -272,6 +275,63 @@ def test_existing_folders(source):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+def test_only_our_own_leftovers_are_removed(source):
+    staging = source / "incomplete.out"
+    staging.mkdir()
+    (staging / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"incomplete\.out .* is not ours; move it away"):
+        build_folder(source)
+    assert (staging / "thesis.txt").read_text() == "years of work"
+    (staging / MARKER).touch()  # as a killed run leaves it
+    assert len(read(build_folder(source))) == 3
+    assert not staging.exists()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_any_number_of_workers_writes_the_same_bytes(workers, tmp_path):
+    options = {"train": 21, "val": 3, "height": 32, "width": 48}
+    build("street_scenes", out=tmp_path / "one", workers=1, **options)
+    build("street_scenes", out=tmp_path / "many", workers=workers, **options)
+    assert read(tmp_path / "one") == read(tmp_path / "many")
+    assert list(read(tmp_path / "one")) == list(read(tmp_path / "many"))
+    assert read(tmp_path / "one", "val") == read(tmp_path / "many", "val")
+
+
+def test_an_error_in_a_worker_is_told_as_without_workers(source):
+    truncate(source / MASK)
+    said = []
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match=r"two\.png is damaged") as caught:
+            build_folder(source, workers=workers)
+        said.append(str(caught.value))
+        assert_nothing_written(source / "out")
+    assert said[0] == said[1]
+
+
+def test_a_disk_that_takes_no_more_is_told(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes a file may have
+    try:
+        with pytest.raises(OSError, match="out could not be written: File too large$"):
+            build("street_scenes", out=tmp_path / "out", train=9, val=1, height=64, width=64)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_nothing_written(tmp_path / "out")
+
+
+def test_shards_have_the_size_asked_for(tmp_path):
+    options = {"train": 90, "val": 1, "height": 128, "width": 192}
+    out = build("street_scenes", out=tmp_path / "out", shard_size_mb=1, **options)
+    sizes = [path.stat().st_size for path in out.glob("*train.tfrecord*")]
+    assert len(sizes) == -(-sum(sizes) // 2**20) > 2  # as few as can be
+    assert 0.5 * 2**20 < min(sizes) and max(sizes) < 1.2 * 2**20
+    assert len(read(out)) == 90
+    with pytest.raises(ValueError, match="--shard_size_mb 0 is too small"):
+        build("street_scenes", out=tmp_path / "no", shard_size_mb=0)
+    with pytest.raises(ValueError, match="--workers 0 cannot work"):
+        build("street_scenes", out=tmp_path / "no", workers=0)
+
+
 def test_street_scenes_are_the_painted_ones(tmp_path):
     sizes = {"height": 40, "width": 64}
     first = build("street_scenes", out=tmp_path / "a", train=3, val=2, seed=9, **sizes)
@@ -333,12 +393,12 @@ def test_camvid_as_cambridge_released_it(tmp_path, capsys):
     assert list(read(out)) == ["b"] and list(read(out, "val")) == ["a"]
     assert "1 images are in no list" in capsys.readouterr().err
     (tmp_path / "val.txt").write_text("z\n")
-    with pytest.raises(ValueError, match=r"val\.txt lists z, which has no image"):
+    with pytest.raises(FileNotFoundError, match=r"val\.txt lists z, which has no pair"):
         build("camvid", source=tmp_path, out=tmp_path / "no")
 
 
 def test_arguments_of_build(tmp_path):
-    with pytest.raises(ValueError, match="unknown data set 'x'; choose one of camvid"):
+    with pytest.raises(ValueError, match="unknown data set 'x'; choose one of ade20k, camvid"):
         build("x", out=tmp_path / "out")
     with pytest.raises(ValueError, match="camvid needs a source"):
         build("camvid", out=tmp_path / "out")
@@ -362,3 +422,17 @@ def test_real_camvid(tmp_path):
             raw = decode((real / f"{split}annot/{key}.png").read_bytes())
             np.testing.assert_array_equal(decode(label), np.where(raw == 11, 255, raw))
     assert json.loads((out / "metadata.json").read_text())["label_set"]["name"] == "camvid"
+
+
+def test_records_that_a_killed_overwrite_had_moved_away_come_back(tmp_path):
+    """Killed between its two renames, a build leaves the old records in its own folder only."""
+    out = build("street_scenes", train=1, val=0, height=32, width=40, out=tmp_path / "records")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    staging = tmp_path / "incomplete.records"
+    staging.mkdir()
+    (staging / MARKER).touch()
+    out.rename(staging / REPLACED)
+    with staging_folder(out):
+        pass
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not staging.exists()

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import tensorflow_datasets as tfds
 
-from tfrecords_tools import build
+from tfrecords_tools import DATASETS, build
 from tfrecords_tools.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -33,14 +33,7 @@ def command(*arguments):
     return [sys.executable, "-m", "tfrecords_tools", "build", *map(str, arguments)]
 
 
-def examples(out, split):
-    """Encoded bytes by id; the order of fields within a record is no promise of protobuf."""
-    skip = {"image": tfds.decode.SkipDecoding(), "label": tfds.decode.SkipDecoding()}
-    data = tfds.builder_from_directory(out).as_dataset(split=split, decoders=skip)
-    return {e["id"]: (e["image"], e["label"]) for e in tfds.as_numpy(data)}
-
-
-def test_build_and_read_elsewhere(tmp_path):
+def test_build_and_read_elsewhere(read_records, tmp_path):
     out = tmp_path / "new" / "scenes"
     typed = command("street_scenes", "--out", out, *SMALL)
     env = {**os.environ, "PYTHONHASHSEED": "7"}  # as another process may have it
@@ -59,7 +52,9 @@ def test_build_and_read_elsewhere(tmp_path):
     ]
     same = build("street_scenes", out=tmp_path / "same", train=3, val=2, height=32, width=48)
     for split in ("train", "val"):
-        assert examples(out, split) == examples(same, split)  # two processes draw the same bytes
+        assert read_records(out, split) == read_records(
+            same, split
+        )  # two processes draw the same bytes
 
 
 @pytest.mark.parametrize(
@@ -71,7 +66,7 @@ def test_build_and_read_elsewhere(tmp_path):
 )
 def test_a_stopped_run_leaves_nothing_complete(ending, tmp_path):
     out = tmp_path / "scenes"
-    typed = command("street_scenes", "--out", out, "--train", "100000")
+    typed = command("street_scenes", "--out", out, "--train", "100000", "--workers", "2")
     with subprocess.Popen(typed, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             # Generous: importing TensorFlow takes long on a busy machine.
@@ -114,3 +109,33 @@ def test_options_with_underscores_are_understood(tmp_path, capsys):
     typed = ["build", "folder", "--images", folder, "--masks", folder, "--labels", folder]
     assert main([*typed, "--out", folder + "/o", "--val_fraction", "2", "--mask_suffix", "_m"]) == 2
     assert "--val_fraction 2.0 is not a share" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_explains_its_options(name, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["build", name, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    options = [field.name for field in fields(DATASETS[name])]
+    for option in (*options, "out", "workers", "shard_size_mb"):
+        assert f"--{option} " in said
+    assert "Write" in said or "Draw" in said
+
+
+def test_lists_of_splits_and_choices(tmp_path, capsys):
+    typed = ["build", "cityscapes", "--source", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*typed, "--splits", "train", "test", "--annotations", "coarse"]) == 2
+    assert "coarse annotations have no split 'test'" in capsys.readouterr().err
+    assert main([*typed, "--splits", "train", "val"]) == 2
+    assert f"error: {tmp_path} holds neither leftImg8bit/" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main([*typed, "--annotations", "rough"])
+    assert caught.value.code == 2
+    assert os.listdir(tmp_path) == []
+
+
+def test_help_and_typing_errors_need_no_tensorflow():
+    script = "import sys, tfrecords_tools.__main__; print('tensorflow' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout == "False\n"

@@ -6,7 +6,7 @@ That two processes draw the same bytes is tested with the command line.
 import numpy as np
 import pytest
 
-from gff_keras.data.labels import STREET_SCENES
+from gff_keras.data.label_tables import STREET_SCENES
 from tfrecords_tools.scene_canvas import SUPERSAMPLE, Camera, Canvas, Light
 from tfrecords_tools.scene_painter import paint_scene
 

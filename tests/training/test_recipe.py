@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gff_keras.data import Augmentation
 from gff_keras.training import Recipe
 
 PATHS = dict(data=Path("records"), out=Path("runs/a"))
@@ -38,12 +39,22 @@ def test_one_number_means_both_sides():
         ({"epochs": -2}, "epochs=-2"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"total_steps": 0}, "total_steps=0"),
+        ({"max_class_fraction": 0.0}, "max_class_fraction=0.0"),
+        ({"rotation": -1.0}, "rotation=-1.0"),
+        ({"blur": 99.0}, "blur=99.0"),
     ],
     ids=str,
 )
 def test_bad_values_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**PATHS, **changes)
+
+
+def test_augmentation_takes_every_switch():
+    recipe = Recipe(**PATHS, crop_size=(9, 8), max_class_fraction=0.7, rotation=10.0, blur=1.5)
+    expected = Augmentation((9, 8), max_class_fraction=0.7, rotation=10.0, blur=1.5)
+    assert recipe.augmentation() == expected
+    assert Recipe(**PATHS).augmentation() == Augmentation((864, 864))  # all of them off
 
 
 def test_frozen():

@@ -95,6 +95,19 @@ def test_the_seed_decides_and_overwrite_replaces(trained, tiny_recipe, tmp_path)
     assert len((out / "history.csv").read_text().splitlines()) == 3
 
 
+def test_a_skipped_record_is_listed(without_val, tiny_recipe, tmp_path, capsys):
+    (shard,) = without_val.glob("*train.tfrecord*")
+    content = bytearray(shard.read_bytes())
+    content[-40] ^= 255  # within the last record
+    shard.write_bytes(content)
+    place = f"{without_val}: {shard.name}, record 4: it cannot be read"
+    recipe = tiny_recipe(tmp_path / "run", data=without_val, on_error="skip", epochs=1)
+    train(recipe, verbose=0)
+    listed = (recipe.out / "skipped.txt").read_text()
+    assert listed.startswith("damaged records skipped: 1, ") and place in listed
+    assert listed in capsys.readouterr().out
+
+
 @pytest.fixture
 def without_val(records, tmp_path):
     """The same records, without their split val."""
