@@ -64,9 +64,11 @@ def prepared(first, end, number, prepare, spec, records, skipped=None) -> tf.dat
         inside = tf.data.Dataset.range(start, stop).map(lambda position: (position, True))
         return inside.concatenate(tf.data.Dataset.from_tensors((stop, False)))
 
+    def nothing():
+        return tuple(tf.zeros([size or 0 for size in each.shape], each.dtype) for each in spec)
+
     def attempt(position, is_example):
-        nothing = tuple(tf.zeros([size or 0 for size in each.shape], each.dtype) for each in spec)
-        example = tf.cond(is_example, lambda: prepare(position), lambda: nothing)
+        example = tf.cond(is_example, lambda: prepare(position), nothing)
         return position, is_example, example
 
     def explain(numbers):

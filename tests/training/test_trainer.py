@@ -95,7 +95,7 @@ def test_the_seed_decides_and_overwrite_replaces(trained, tiny_recipe, tmp_path)
     assert len((out / "history.csv").read_text().splitlines()) == 3
 
 
-def test_a_skipped_record_is_listed(without_val, tiny_recipe, tmp_path, capsys):
+def test_a_skipped_record_is_listed(without_val, tiny_recipe, tmp_path, capsys, eager):
     (shard,) = without_val.glob("*train.tfrecord*")
     content = bytearray(shard.read_bytes())
     content[-40] ^= 255  # within the last record
