@@ -43,13 +43,14 @@ def test_every_recipe_says_what_it_measured():
         assert "not yet measured" in description.lower() or "mIoU" in description, name
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+SMALLER = ["--backbone", "resnet18", "--output_stride", "32", "--filters", "16"]
+QUICK = ("cityscapes_resnet101", "coco_stuff_resnet101")  # PNG and JPEG
+
+
 @pytest.mark.parametrize(
-    "smaller",
-    [
-        ("--backbone", "resnet18", "--output_stride", "32", "--filters", "16"),
-        pytest.param((), marks=pytest.mark.slow, id="as it is"),
-    ],
+    "name, smaller",
+    [(name, SMALLER) for name in QUICK]
+    + [pytest.param(name, [], marks=pytest.mark.slow) for name in SAMPLES],
 )
 def test_recipe_starts_on_samples(name, smaller, gff_data, tmp_path):
     dataset, source, split = SAMPLES[name]
