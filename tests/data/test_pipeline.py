@@ -1,90 +1,34 @@
 """From record files to batches, on data sets whose pixels tell which example they are."""
 
-import hashlib
-import io
-import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
-from PIL import Image
 
 from gff_keras import data
-from gff_keras.data import (
-    Augmentation,
-    SkippedRecords,
-    evaluation_dataset,
-    num_examples,
-    training_dataset,
+from gff_keras.data import Augmentation, evaluation_dataset, training_dataset
+from tests.data.examples import (
+    COUNT,
+    RANDOM,
+    SIZE,
+    VAL_SIZES,
+    WHOLE,
+    digest,
+    example,
+    in_order,
+    indices,
+    record,
+    write,
+    write_tiny,
 )
-
-FEATURES = tfds.features.FeaturesDict(
-    {
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
-        "id": tfds.features.Text(),
-    }
-)
-SIZE = (97, 131)
-WHOLE = Augmentation(SIZE, scale=(1.0, 1.0), flip=False, color_jitter=0.0)
-RANDOM = Augmentation((48, 40))
-COUNT = 11
-VAL_SIZES = [(40 + 9 * i, 60 - 7 * i) for i in range(5)]
-
-
-def write(folder, splits, features=FEATURES, shards=1):
-    keyed = {name: enumerate(examples) for name, examples in splits.items()}
-    options = dict(name="tiny", version="1.0.0", data_dir=folder, disable_shuffling=True)
-    builder = tfds.dataset_builders.AdhocBuilder(features=features, split_datasets=keyed, **options)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=shards))
-    return str(builder.data_dir)
-
-
-def encode(array, kind="PNG"):
-    file = io.BytesIO()
-    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
-    image.save(file, kind, quality=98, subsampling=0)  # PNG ignores both
-    return io.BytesIO(file.getvalue())
-
-
-def example(index, size=SIZE):
-    """Image and mask: channel 0 is the index times 10, the others and the mask are gradients."""
-    rows, columns = np.mgrid[: size[0], : size[1]]
-    image = np.stack([np.full(size, index * 10 + 5), rows + 20, columns + 30], -1)
-    label = np.where(rows < 2, 255, (rows // 3 + columns // 5 + index) % 12).astype(np.uint8)
-    return image.astype(np.uint8), label
-
-
-def record(index, size=SIZE, kind="PNG"):
-    image, label = example(index, size)
-    return {"image": encode(image, kind), "label": encode(label), "id": f"name {index}"}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    splits = {
-        "train": [record(i) for i in range(COUNT)],
-        "val": [record(i, VAL_SIZES[i], "JPEG" if i == 2 else "PNG") for i in range(5)],
-    }
-    return write(tmp_path_factory.mktemp("tiny"), splits, shards=3)
-
-
-def indices(batch):
-    """Which example each image of an unjittered batch is."""
-    return [int(image[..., 0].max()) // 10 for image in batch[0].numpy()]
-
-
-def digest(batches):
-    state = hashlib.sha256()
-    for image, label in batches:
-        state.update(image.numpy().tobytes() + label.numpy().tobytes())
-    return state.hexdigest()
+    return write_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -185,98 +129,6 @@ def test_image_size_resizes_image_and_mask(tiny):
             np.testing.assert_array_equal(batch[1][0], label)
 
 
-def broken_records():
-    image, label = example(1)
-    cut = encode(image).getvalue()[:-900]
-    palette = Image.fromarray(image).quantize(9)
-    return {
-        "image": {"image": io.BytesIO(cut)},
-        "jpeg": {"image": io.BytesIO(encode(image, "JPEG").getvalue()[:800])},
-        "label": {"label": io.BytesIO(b"no image at all")},
-        "size": {"label": encode(label[1:])},
-        "palette": {"label": encode(palette)},
-    }
-
-
-@pytest.mark.parametrize("kind", list(broken_records()))
-def test_a_damaged_record_stops_with_its_id(tmp_path, kind):
-    broken = record(1) | broken_records()[kind] | {"id": "street 7"}
-    folder = write(tmp_path, {"train": [record(0), broken, record(2)]})
-    problem = "grey" if kind in ("size", "palette") else "decoded"
-    place = r"tiny-train\.tfrecord-00000-of-00001, record 1"
-    message = rf"{folder}: record \S+street 7\S+ \({place}\): its .*{problem}"
-    batches = iter(evaluation_dataset(folder, "train"))
-    next(batches)
-    training = training_dataset(folder, batch_size=1, augmentation=RANDOM)
-    for rest in (batches, training.take(3)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            list(rest)
-
-
-def in_order(batches):
-    return sum(map(indices, batches), [])
-
-
-@pytest.mark.parametrize("repeat, kind", [(True, "size"), (False, "image")])
-def test_skipping_counts_lists_and_keeps_positions(tmp_path, caplog, kind, repeat):
-    examples = [record(i) for i in range(9)]
-    for i in (1, 3):
-        examples[i] |= broken_records()[kind] | {"id": "street 7"}
-    folder = write(tmp_path, {"train": examples})
-    options = dict(batch_size=1, augmentation=WHOLE, repeat=repeat)
-    whole = write(tmp_path / "whole", {"train": [*map(record, range(9))]})
-    expected = in_order(training_dataset(whole, **options).take(27))
-    skipped = SkippedRecords()
-    assert not skipped
-    batches = training_dataset(folder, **options, on_error="skip", skipped=skipped)
-    if repeat:
-        for i in reversed(range(26)):  # the next whole one takes the place
-            expected[i] = expected[i + 1] if expected[i] in (1, 3) else expected[i]
-        assert in_order(batches.take(26)) == expected[:26]
-        assert skipped.count >= 4
-    else:
-        for epoch in (1, 2):
-            assert set(in_order(batches)) == {0, 2, 4, 5, 6, 7, 8}
-            assert skipped.count == 2 * epoch
-    assert sorted(skipped.reasons) == [1, 3]
-    problem = "grey" if kind == "size" else "decoded"
-    for number, reason in skipped.reasons.items():
-        assert f"{folder}: record 'street 7'" in reason and problem in reason
-        assert f"tiny-train.tfrecord-00000-of-00001, record {number})" in reason
-    listed = str(skipped).splitlines()
-    assert listed[0] == f"damaged records skipped: 2, {skipped.count} times in all"
-    assert len(listed) == 3 and len(caplog.records) == 2
-
-
-def test_nothing_but_damage_stops_even_where_damage_is_skipped(tmp_path):
-    folder = write(tmp_path, {"train": [record(1) | broken_records()["image"] for _ in range(3)]})
-    batches = training_dataset(folder, batch_size=1, augmentation=WHOLE, on_error="skip")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be decoded"):
-        list(batches.take(1))
-
-
-@pytest.mark.parametrize("cache", [True, False])
-def test_a_shard_that_was_cut_off_is_named(tmp_path, cache):
-    folder = write(tmp_path, {"train": [record(i) for i in range(9)]}, shards=3)
-    shard = sorted(Path(folder).glob("*train.tfrecord*"))[1]
-    content = shard.read_bytes()
-    shard.write_bytes(content[: len(content) * 2 // 3 - 50])  # within the second of its three
-    place = r"tiny-train\.tfrecord-00001-of-00003, record [12]: it cannot be read"
-    options = dict(batch_size=1, augmentation=WHOLE, cache=cache)
-    for batches in (training_dataset(folder, **options), evaluation_dataset(folder, "train")):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{folder}: {place}"):
-            list(batches.take(9))
-    skipped = SkippedRecords()
-    rest = training_dataset(folder, **options, on_error="skip", skipped=skipped, repeat=False)
-    assert len(set(in_order(rest))) == 7
-    assert sorted(skipped.reasons) == [4, 5]
-    lost = bytearray(content)
-    lost[len(content) // 6] ^= 255  # one wrong bit in the first record: its checksum tells
-    shard.write_bytes(lost)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="00001-of-00003, record 0: it"):
-        list(evaluation_dataset(folder, "train"))
-
-
 @pytest.mark.parametrize("step", [1, 2, 7])
 def test_a_run_goes_on_where_another_stopped(tiny, step):
     options = dict(batch_size=4, augmentation=RANDOM, seed=5)
@@ -309,46 +161,6 @@ def test_orders_are_spread_over_all_permutations(tmp_path):
     assert counts.max() < 20 and 1.8 < counts.std() < 3  # 6 expected, deviation 2.4
     neighbours = (np.diff(orders.astype(int)) == 1).mean()
     assert neighbours < 0.1  # 0.05 by chance
-
-
-def test_folders_that_are_no_data_set_are_refused(tiny, tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent is no folder.*build"):
-        data.open_records(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match="no dataset_info.json.*build"):
-        evaluation_dataset(tmp_path)
-    folder = tmp_path / "copy"
-    shutil.copytree(tiny, folder)
-    lost = sorted(folder.glob("*val*"))[1]
-    lost.unlink()
-    with pytest.raises(FileNotFoundError, match=f"incomplete: {lost.name} .* 1 of 6"):
-        training_dataset(folder, batch_size=1, augmentation=RANDOM)
-    (folder / "dataset_info.json").write_text("{")
-    with pytest.raises(ValueError, match="copy is unreadable"):
-        data.open_records(folder)
-
-
-@pytest.mark.parametrize("change", [{"id": None}, {"label": tfds.features.Image()}])
-def test_records_without_the_features_are_refused(tmp_path, change):
-    features = {name: kind for name, kind in (dict(FEATURES) | change).items() if kind}
-    one = {name: value for name, value in record(0).items() if name in features}
-    one |= {name: encode(example(0)[0]) for name in change if name in features}
-    folder = write(tmp_path, {"train": [one]}, tfds.features.FeaturesDict(features))
-    with pytest.raises(ValueError, match=r"holds .*not 'image' .*'label' .*'id'"):
-        data.open_records(folder)
-
-
-def test_splits_are_counted_or_refused(tiny, tmp_path):
-    assert num_examples(tiny, "train") == COUNT and num_examples(tiny, "val") == 5
-    for call in (num_examples, evaluation_dataset):
-        with pytest.raises(ValueError, match="no split 'test'; choose from: train, val"):
-            call(tiny, "test")
-    folder = tmp_path / "copy"
-    shutil.copytree(tiny, folder)
-    info = json.loads((folder / "dataset_info.json").read_text())
-    info["splits"][1]["shardLengths"] = ["0"] * 3
-    (folder / "dataset_info.json").write_text(json.dumps(info))
-    with pytest.raises(ValueError, match="split 'val' in .*copy is empty"):
-        evaluation_dataset(folder)
 
 
 def test_arguments_out_of_range_are_refused(tiny):
