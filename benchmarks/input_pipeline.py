@@ -73,7 +73,8 @@ def run(options: Options, folder: Path) -> list[dict]:
         common = dict(name=name, records=str(records), seconds=options.seconds)
         jobs += [common | dict(kind=kind) for kind in ("(a) read", "(b) decode")]
         for crop, image_size, batch in crops:
-            shape = dict(crop=crop, image_size=image_size, batch=batch)
+            cache = name != "cityscapes"  # all of it does not fit, so none of these few are cached
+            shape = dict(crop=crop, image_size=image_size, batch=batch, cache=cache)
             jobs.append(common | shape | dict(kind="(c) training_dataset"))
             listed = folder / f"{name}.json"
             listed.write_text(json.dumps([[str(path) for path in pair] for pair in files]))
@@ -199,6 +200,7 @@ def train_batches(job):
         batch_size=job["batch"],
         augmentation=Augmentation(tuple(job["crop"])),
         image_size=job["image_size"] and tuple(job["image_size"]),
+        cache=job["cache"],
     )
     return batches, job["batch"]
 

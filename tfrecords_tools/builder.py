@@ -112,6 +112,7 @@ def write_records(dataset: Dataset, output: Output) -> Path:
         print(f"warning: {sentence}", file=sys.stderr)
     config = _Config(try_download_gcs=False, max_shard_size=output.shard_size_mb * 2**20)
     with staging_folder(out) as staging, _quiet(), ExitStack() as stack:
+        refuse_existing(out, output.overwrite)  # what a killed run had moved away is back
         generators: Mapping[str, Any]
         if output.beam_workers or output.beam_options:
             config.beam_options = pipeline_options(output.beam_workers, output.beam_options)

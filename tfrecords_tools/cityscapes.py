@@ -45,7 +45,12 @@ class Cityscapes(Dataset):
                 f"{self.annotations} annotations have no split {unknown[0]!r}; "
                 f"choose from {', '.join(known)}, trainval"
             )
-        found = {split: pairs for split in known if (pairs := self._pairs(split))}
+        asked = set(self.splits or known)
+        if "trainval" in asked:
+            asked |= {"train", "val"}
+        found = {
+            split: pairs for split in known if split in asked and (pairs := self._pairs(split))
+        }
         if not found:
             raise FileNotFoundError(
                 f"{self.source} holds neither leftImg8bit/ nor {IMAGE_ARCHIVES[0]}; "
@@ -65,6 +70,8 @@ class Cityscapes(Dataset):
 
     def _pairs(self, split: str) -> list[Pair]:
         images = self._files("leftImg8bit", split, IMAGE_ARCHIVES, "_leftImg8bit")
+        if not images:  # the archives of masks hold all splits, those of images some
+            return []
         if split == "test":  # its masks are kept by the owners; what gtFine/test holds is empty
             return [Pair(key, file, None) for key, file in images.items()]
         kind = "gtFine" if self.annotations == "fine" else "gtCoarse"

@@ -102,6 +102,10 @@ class FromTfds(Dataset):
         """Names of the image and the mask feature."""
         features = open_builder(self.dataset, self.data_dir).info.features
         _, image, mask = KNOWN.get(self._title, ("", "", ""))
+        for name in filter(None, (self.image, self.mask)):
+            if name not in features:
+                known = ", ".join(sorted(features))
+                raise ValueError(f"{self.dataset} has no feature {name!r}; choose from {known}")
         return (
             self.image or image or _only(features, 3, self.dataset, "image"),
             self.mask or mask or _only(features, 1, self.dataset, "mask"),

@@ -194,7 +194,8 @@ def _balanced(label, starts, size, max_class_fraction):
         rows, columns = tf.unstack(tf.maximum(size // _SAMPLES, 1))
         counts = tf.math.bincount(tf.cast(part[::rows, ::columns], tf.int32), minlength=256)
         counts = tf.cast(counts[:IGNORE_LABEL], tf.float32)
-        return tf.reduce_max(counts) > max_class_fraction * tf.reduce_sum(counts)
+        labelled = tf.reduce_sum(counts)
+        return (labelled == 0) | (tf.reduce_max(counts) > max_class_fraction * labelled)
 
     (number,) = tf.while_loop(
         lambda number: (number < TRIES - 1) & exceeds(number), lambda number: (number + 1,), (0,)

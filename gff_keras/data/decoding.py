@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
+
+from gff_keras.data.labels import IGNORE_LABEL
 
 _END_OF_JPEG = b"\xff\xd9"
 _MARGIN = 2  # columns: colours of half the width are interpolated between neighbours
 
 
-def decode_label(encoded):
-    """Return the mask, uint8 (H, W); fails unless the file is a grey image."""
+def decode_label(encoded, num_classes):
+    """Return the mask, uint8 (H, W).
+
+    Fails unless the file is a grey image whose values are classes or 255; any value is fine if
+    `num_classes` is None.
+    """
     label = tf.io.decode_image(encoded, channels=0, expand_animations=False)
-    return tf.squeeze(tf.ensure_shape(label, (None, None, None)), -1)
+    label = tf.squeeze(tf.ensure_shape(label, (None, None, None)), -1)
+    if num_classes is None:
+        return label
+    highest = tf.reduce_max(label + 1)  # modulo 256: 255, the ignore label, becomes 0
+    known = tf.cast(highest, tf.int32) <= num_classes
+    with tf.control_dependencies([tf.debugging.Assert(known, [highest])]):
+        return tf.identity(label)
 
 
 def decode_image(encoded, size):
@@ -53,7 +66,7 @@ def decode_window(encoded, size, window):
     return tf.cond(tf.io.is_jpeg(encoded) & ends, from_jpeg, from_all)
 
 
-def damage(record) -> str:
+def damage(record, num_classes) -> str:
     """Return what is wrong with a record's encoded image and label; empty if nothing is."""
     try:
         image = tf.io.decode_image(record["image"], channels=3, expand_animations=False)
@@ -62,4 +75,9 @@ def damage(record) -> str:
         return "its image or label cannot be decoded"
     if label.shape != (*image.shape[:2], 1):
         return "its label is no grey image of the image's size"
+    values = np.unique(label)
+    unknown = values[(values >= (num_classes or 256)) & (values != IGNORE_LABEL)]
+    if unknown.size:
+        listed = ", ".join(map(str, unknown[:10])) + (", ..." if unknown.size > 10 else "")
+        return f"its label holds {listed}, but there are {num_classes} classes and {IGNORE_LABEL}"
     return ""

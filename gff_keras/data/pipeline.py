@@ -74,8 +74,6 @@ def training_dataset(
     _check_range(1, batch_size=batch_size)
     _check_range(0, seed=seed, start_step=start_step)
     worker, workers = _index_and_count(shard)
-    if on_error not in ("stop", "skip"):
-        raise ValueError(f"on_error={on_error!r}: give 'stop' or 'skip'")
     if start_step and not repeat:
         raise ValueError(f"start_step={start_step} counts steps of an endless run: set repeat=True")
     records = Records(data_dir, split, cache)
@@ -86,10 +84,7 @@ def training_dataset(
             f"batch_size={batch_size} exceeds the {size} examples of split {split!r} in "
             f"{data_dir}, so one epoch has no full batch; lower it or set repeat=True"
         )
-    if skipped is None:
-        skipped = SkippedRecords()
-    if on_error == "stop":
-        skipped = None
+    skipped = _taking_failures(on_error, skipped)
 
     spec = (
         tf.TensorSpec((*augmentation.crop_size, 3), tf.uint8),
@@ -113,7 +108,8 @@ def training_dataset(
             epoch_seed, i = place(position)
             example_seed = tf.random.fold_in(epoch_seed, tf.cast(i, tf.int32))
             record = records.read(_shuffled(i, size, epoch_seed))
-            return _decode_crop(record, example_seed, augmentation, image_size)
+            label = decode_label(record["label"], records.num_classes)
+            return _decode_crop(record["image"], label, example_seed, augmentation, image_size)
 
         return prepared(first, end, number, prepare, spec, records, skipped)
 
@@ -137,6 +133,8 @@ def evaluation_dataset(
     batch_size: int = 1,
     image_size: tuple[int, int] | None = None,
     with_ids: bool = False,
+    on_error: Literal["stop", "skip"] = "stop",
+    skipped: SkippedRecords | None = None,
 ) -> tf.data.Dataset:
     """Return all examples of a split once, in the order of the records, unchanged.
 
@@ -147,6 +145,8 @@ def evaluation_dataset(
             padded on the right and at the bottom, with 0 and ignore label.
         image_size: (height, width) to resize to; None keeps the size.
         with_ids: Add the ids.
+        on_error: What to do at a damaged record: "stop", or "skip" it.
+        skipped: Is told what was skipped; without it, skipping writes warnings alone.
 
     Returns:
         Data set of uint8 images (B, H, W, 3), uint8 labels (B, H, W) and, if asked for, ids (B,).
@@ -155,10 +155,11 @@ def evaluation_dataset(
     """
     _check_range(1, batch_size=batch_size)
     records = Records(data_dir, split)
+    skipped = _taking_failures(on_error, skipped)
 
     def prepare(number):
         record = records.read(number)
-        label = decode_label(record["label"])
+        label = decode_label(record["label"], records.num_classes)
         image = decode_image(record["image"], tf.shape(label))
         if image_size is not None:
             image, label = resize_pair(image, label, image_size)
@@ -170,16 +171,27 @@ def evaluation_dataset(
         tf.TensorSpec(height_width, tf.uint8),
         tf.TensorSpec((), tf.string),
     )
-    examples = prepared(0, records.size, lambda position: position, prepare, spec, records)
+    examples = prepared(
+        0, records.size, lambda position: position, prepare, spec, records, skipped, refill=False
+    )
     batches = examples.padded_batch(
         batch_size, padding_values=(np.uint8(0), np.uint8(IGNORE_LABEL), "")
     )
-    batches = batches.apply(
-        tf.data.experimental.assert_cardinality(math.ceil(records.size / batch_size))
-    )
+    if skipped is None:
+        steps = math.ceil(records.size / batch_size)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     if not with_ids:
         batches = batches.map(lambda image, label, _: (image, label))
     return _finish(batches)
+
+
+def _taking_failures(on_error, skipped):
+    """The `SkippedRecords` that failures go to; None: they stop."""
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on_error={on_error!r}: give 'stop' or 'skip'")
+    if on_error == "stop":
+        return None
+    return SkippedRecords() if skipped is None else skipped
 
 
 def _shuffled(index, size, seed):
@@ -191,18 +203,17 @@ def _shuffled(index, size, seed):
     return tf.raw_ops.RandomIndexShuffle(index=index, seed=key, max_index=last)
 
 
-def _decode_crop(record, seed, augmentation, image_size):
+def _decode_crop(encoded, label, seed, augmentation, image_size):
     """Draw on the mask, then decode only what the drawn crop needs of the image."""
-    label = decode_label(record["label"])
     source = tf.shape(label)
     if image_size is None:
         crop = draw_crop(label, seed, augmentation)
-        image = decode_window(record["image"], source, crop.window)
+        image = decode_window(encoded, source, crop.window)
     else:
         label = resize_nearest(label, image_size)
         crop = draw_crop(label, seed, augmentation)
         window = source_window(source, image_size, crop.window)
-        part = decode_window(record["image"], source, window)
+        part = decode_window(encoded, source, window)
         image = resize_window(part, window[:2], source, image_size, crop.window)
     return apply_crop(image, cut(label, crop.window), crop, augmentation)
 

@@ -73,6 +73,8 @@ class Records:
         info = _split(builder, data_dir, split)
         self.data_dir = data_dir
         self.size = info.num_examples
+        label_set = (builder.info.metadata or {}).get("label_set")  # others' records have none
+        self.num_classes = len(label_set["classes"]) if label_set else None
         self._features = builder.info.features
         self._files = [str(path) for path in info.filepaths]
         lengths = info.shard_lengths
@@ -112,7 +114,7 @@ class Records:
                 f"{self.data_dir}: {place}: it cannot be read, the file is cut off or damaged; "
                 "build again"
             )
-        if problem := damage(record):
+        if problem := damage(record, self.num_classes):
             name = record["id"].numpy().decode(errors="replace")
             return (
                 f"{self.data_dir}: record '{name}' ({place}): {problem}; correct it and build again"
@@ -170,7 +172,7 @@ def _check_features(path, features):
 
 def _split(builder, data_dir, split):
     splits = builder.info.splits
-    if split not in splits.keys():  # `in` itself would read "train[:1]" as a split
+    if split not in splits:
         raise ValueError(f"{data_dir} has no split {split!r}; choose from: {', '.join(splits)}")
     if not splits[split].num_examples:
         raise ValueError(f"split {split!r} in {data_dir} is empty; write it again with {_BUILD}")

@@ -34,6 +34,11 @@ class SkippedRecords:
         self.reasons[number] = reason
         self.count += 1
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.reasons.clear()
+        self.count = 0
+
     def __bool__(self) -> bool:
         return self.count > 0
 
@@ -42,7 +47,9 @@ class SkippedRecords:
         return "\n  ".join(lines + [self.reasons[number] for number in sorted(self.reasons)])
 
 
-def prepared(first, end, number, prepare, spec, records, skipped=None) -> tf.data.Dataset:
+def prepared(
+    first, end, number, prepare, spec, records, skipped=None, refill=True
+) -> tf.data.Dataset:
     """Map positions to examples in parallel, in order, so that failures name their record.
 
     Args:
@@ -52,8 +59,8 @@ def prepared(first, end, number, prepare, spec, records, skipped=None) -> tf.dat
         prepare: Function of a position that returns a tuple of tensors.
         spec: What `prepare` returns, a tuple of `tf.TensorSpec`.
         records: `gff_keras.data.reading.Records`.
-        skipped: `SkippedRecords` that takes the failures; the next whole example takes the place
-            of what is skipped, so that positions stay. None: a failure stops with a sentence.
+        skipped: `SkippedRecords` that takes the failures. None: a failure stops with a sentence.
+        refill: The next whole example takes the place of what is skipped, so that positions stay.
 
     Returns:
         Data set of what `prepare` returns.
@@ -95,7 +102,7 @@ def prepared(first, end, number, prepare, spec, records, skipped=None) -> tf.dat
         with tf.control_dependencies([tf.cond(position > expected, report, lambda: True)]):
             waiting += position - expected  # places that the next whole example takes
         one = tf.cast(is_example, tf.int64)  # a mark is none
-        copies = one * (waiting + 1)
+        copies = one * (waiting + 1) if refill else one
         state = position + one, (1 - one) * waiting
         return state, (copies, example)
 

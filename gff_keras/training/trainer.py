@@ -57,10 +57,9 @@ def train(recipe, verbose="auto"):
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
     examples = num_examples(recipe.data, recipe.train_split)
-    validates = _has_validation(recipe)
     steps, epochs = _steps_and_epochs(recipe, examples)
     total_steps = recipe.total_steps or steps * epochs
-    skipped = SkippedRecords()
+    skipped, skipped_val = SkippedRecords(), SkippedRecords()
     batches = training_dataset(
         recipe.data,
         recipe.train_split,
@@ -72,9 +71,11 @@ def train(recipe, verbose="auto"):
         on_error=recipe.on_error,
         skipped=skipped,
     )
+    validation = _validation_batches(recipe, skipped_val)
     model = recipe.model(labels.num_classes)
     if recipe.weights is not None:
         load_weights(model, recipe.weights, batches)
+        skipped.clear()  # of what calibration read
     model.compile(
         optimizer=SGD(
             PolynomialDecay(recipe.learning_rate, total_steps, recipe.power),
@@ -90,11 +91,11 @@ def train(recipe, verbose="auto"):
         batches,
         steps_per_epoch=steps,
         epochs=epochs,
-        validation_data=_validation_batches(recipe) if validates else None,
+        validation_data=validation,
         callbacks=[
             StopAfter(total_steps),
-            *_callbacks(recipe.out, validates),
-            ListSkipped(skipped, recipe.out / "skipped.txt"),
+            *_callbacks(recipe.out, validation is not None),
+            ListSkipped([skipped, skipped_val], recipe.out / "skipped.txt"),
         ],
         shuffle=False,  # the data set shuffles
         verbose=verbose,
@@ -118,14 +119,6 @@ def _class_weights(recipe, labels):
     return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
 
 
-def _has_validation(recipe):
-    splits = open_records(recipe.data).info.splits
-    if recipe.val_split in splits:
-        return True
-    print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
-    return False
-
-
 def _steps_and_epochs(recipe, examples):
     steps = math.ceil(examples / recipe.batch_size)
     if recipe.total_steps is None:
@@ -133,13 +126,18 @@ def _steps_and_epochs(recipe, examples):
     return steps, math.ceil(recipe.total_steps / steps)  # `StopAfter` ends the last epoch
 
 
-def _validation_batches(recipe):
+def _validation_batches(recipe, skipped):
     """Whole images; one at a time where sizes may differ: padding would change the context."""
+    if recipe.val_split not in open_records(recipe.data).info.splits:
+        print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
+        return None
     return evaluation_dataset(
         recipe.data,
         recipe.val_split,
         batch_size=recipe.batch_size if recipe.image_size else 1,
         image_size=recipe.image_size,
+        on_error=recipe.on_error,
+        skipped=skipped,
     )
 
 
@@ -198,16 +196,19 @@ class ListSkipped(keras.callbacks.Callback):
 
     def __init__(self, skipped, path):
         super().__init__()
-        self.skipped = skipped
+        self.skipped = skipped  # one `SkippedRecords` for each split
         self.path = path
 
+    def text(self):
+        return "\n".join(str(skipped) for skipped in self.skipped if skipped)
+
     def on_epoch_end(self, epoch, logs=None):
-        if self.skipped:
-            self.path.write_text(f"{self.skipped}\n", encoding="utf-8")
+        if any(self.skipped):
+            self.path.write_text(f"{self.text()}\n", encoding="utf-8")
 
     def on_train_end(self, logs=None):
-        if self.skipped:
-            print(f"\n{self.skipped}")
+        if any(self.skipped):
+            print(f"\n{self.text()}")
 
 
 class LogLearningRate(keras.callbacks.Callback):

@@ -1,13 +1,16 @@
 """What a damaged record does."""
 
 import io
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from gff_keras.data import SkippedRecords, evaluation_dataset, training_dataset
+from gff_keras.data import Augmentation, SkippedRecords, evaluation_dataset, training_dataset
 from tests.data.examples import RANDOM, WHOLE, encode, example, in_order, record, write
 
 
@@ -97,3 +100,35 @@ def test_a_shard_that_was_cut_off_is_named(tmp_path, cache):
     shard.write_bytes(lost)
     with pytest.raises(tf.errors.InvalidArgumentError, match="00001-of-00003, record 0: it"):
         list(evaluation_dataset(folder, "train"))
+
+
+def test_evaluation_skips_without_counting_another_image_twice(tmp_path):
+    examples = [record(i) for i in range(5)]
+    for i in (0, 3):
+        examples[i] |= broken_records()["image"]
+    folder = write(tmp_path, {"val": examples})
+    skipped = SkippedRecords()
+    batches = evaluation_dataset(folder, batch_size=2, on_error="skip", skipped=skipped)
+    labels = [label for _, batch in batches for label in batch.numpy()]
+    expected = [example(i)[1] for i in (1, 2, 4)]
+    assert len(labels) == 3
+    for label, whole in zip(labels, expected, strict=True):
+        height, width = whole.shape
+        np.testing.assert_array_equal(label[:height, :width], whole)
+    assert (sorted(skipped.reasons), skipped.count) == ([0, 3], 2)
+
+
+def test_a_label_outside_the_table_stops_with_its_value(records, tmp_path):
+    """The number of classes comes with the records: three here."""
+    folder = tmp_path / "two"
+    shutil.copytree(records, folder)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    del metadata["label_set"]["classes"][2], metadata["label_set"]["palette"][2]
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    options = dict(batch_size=1, augmentation=Augmentation((20, 20)))
+    message = "record 0.*its label holds 2, but there are 2 classes and 255"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        list(evaluation_dataset(folder))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="its label holds 2"):
+        list(training_dataset(folder, **options).take(5))
+    assert len(list(training_dataset(records, **options).take(5))) == 5

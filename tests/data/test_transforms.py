@@ -28,6 +28,21 @@ def test_no_class_takes_more_than_its_share_where_that_is_possible():
     assert np.isfinite(list(shares(0.1, 5))).all()  # impossible: the last crop is taken
 
 
+def test_a_crop_without_a_label_is_drawn_again():
+    label = np.full((40, 90), IGNORE_LABEL, np.uint8)
+    label[:, 60:] = np.random.default_rng(3).integers(0, 4, (40, 30))
+    image = np.repeat(label[..., None], 3, -1)
+
+    def unlabelled(share):
+        augmentation = Augmentation((20, 20), (1.0, 1.0), max_class_fraction=share)
+        return np.mean(
+            [(mask == IGNORE_LABEL).all() for _, mask in draw(image, label, augmentation, 60)]
+        )
+
+    assert unlabelled(1.0) > 0.4
+    assert unlabelled(0.9) < 0.05
+
+
 def test_where_all_crops_fit_balance_changes_nothing():
     image, label = coordinates(50, 60)
     some = [Augmentation((24, 24), max_class_fraction=share) for share in (1.0, 0.9)]

@@ -160,3 +160,14 @@ def test_unknown_names_and_failed_downloads_are_one_sentence(tmp_path, monkeypat
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: oxford_iiit_pet could not be downloaded and prepared (no route")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mistyped_feature_is_one_sentence(tmp_path, capsys):
+    examples = {"train": random_examples(np.random.default_rng(0), 2, range(3))}
+    write_tfds(tmp_path / "data", "tiny_typo", images(), examples)
+    typed = ["build", "--tfds", "tiny_typo", "--data_dir", str(tmp_path / "data")]
+    typed += ["--num_classes", "3", "--out", str(tmp_path / "out")]
+    for option in ("--mask", "--image"):
+        assert main([*typed, option, "msak"]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == "error: tiny_typo has no feature 'msak'; choose from image, mask"

@@ -121,7 +121,7 @@ def test_cityscapes_splits_by_name(cityscapes, read_records, tmp_path):
     with pytest.raises(ValueError, match="fine annotations have no split 'train_extra'; choose"):
         build("cityscapes", source=source, splits=("train_extra",), out=tmp_path / "no")
     shutil.copytree(source / "leftImg8bit/val", tmp_path / "part/leftImg8bit/val")
-    shutil.copytree(source / "gtFine/val", tmp_path / "part/gtFine/val")
+    shutil.copytree(source / "gtFine", tmp_path / "part/gtFine")  # as the archive of masks does
     with pytest.raises(FileNotFoundError, match="holds no images of trainval; add them"):
         build("cityscapes", source=tmp_path / "part", splits=("trainval",), out=tmp_path / "no")
     assert (

@@ -1,7 +1,6 @@
 """COCO-Stuff: 171 classes, 80 things and 91 kinds of stuff.
 
-The 164k masks (PNG) hold 0..181 and 255, the 10k masks (.mat) hold these values plus
-1, and 0 for none.
+The 164k masks (PNG) hold 0..181 and 255; the 10k masks (.mat) hold 1..182, and 0 for none.
 """
 
 from dataclasses import replace
