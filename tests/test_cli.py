@@ -248,6 +248,17 @@ def test_predict_and_gates(run, refused, model, photo, tmp_path):
     assert f"{photo} is not a readable image" in refused("predict", photo, *out)
 
 
+def test_a_file_is_no_place_for_results(refused, model, photo, records, tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    for command in (("predict", photo), ("gates", photo)):
+        error = refused(*command, "--model", model, "--out", taken)
+        assert f"{taken} is a file; give --out the path of a folder" in error
+    error = refused("train", "camvid_resnet18", "--data", records, "--out", taken)
+    assert f"{taken} is a file; give --out the path of a folder" in error
+    assert taken.read_text() == "mine"
+
+
 def test_gates_of_a_network_without(refused, tiny_model, photo, tmp_path):
     tiny_model(3, fusion=None, dfp=False).save(tmp_path / "pspnet.keras")
     arguments = ("--model", tmp_path / "pspnet.keras", "--out", tmp_path / "out")

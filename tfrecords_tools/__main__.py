@@ -70,11 +70,13 @@ def build_command(dataset: AnyDataset, output: Output) -> None:
 def check_command(checked: Checked, findings: Findings) -> int:
     """Decode records (`check DIR`) or a data set's files; report all errors, then status 1."""
     what = checked.folder if isinstance(checked, Records) else checked
-    report = check(what, workers=findings.workers)
     out = findings.out
     if out is None:
         where = Path(checked.name) if isinstance(checked, Dataset) else checked.folder.resolve()
         out = where.with_name(f"{where.name}-check")
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file; give --out the path of a folder")
+    report = check(what, workers=findings.workers)
     report.save(out)
     print(f"{report}\nReport written to {out}")
     return 1 if report.errors else 0

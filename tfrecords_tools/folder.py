@@ -72,22 +72,23 @@ class Folder(Dataset):
 
 
 def split_by_hash(pairs: list[Pair], fraction: float) -> dict[str, list[Pair]]:
-    """Put about `fraction` of the pairs into val, each by its own id alone.
+    """Put about `fraction` of the pairs into val, each by its own id alone, and at least one.
 
     So a pair stays in its split when others come or go.
 
     Raises:
-        ValueError: One split would be empty.
+        ValueError: There is only one pair.
     """
+
+    def share(pair: Pair) -> float:
+        digest = hashlib.sha256(pair.id.encode()).digest()
+        return int.from_bytes(digest[:8]) / 2**64
+
+    if len(pairs) < 2:
+        raise ValueError("one image cannot be split; give val_images and val_masks, or more images")
+    shares = sorted(map(share, pairs))
+    limit = min(max(fraction, shares[0]), shares[-2])  # neither split is empty
     splits: dict[str, list[Pair]] = {"train": [], "val": []}
     for pair in pairs:
-        digest = hashlib.sha256(pair.id.encode()).digest()
-        share = int.from_bytes(digest[:8]) / 2**64
-        splits["val" if share < fraction else "train"].append(pair)
-    for name, chosen in splits.items():
-        if not chosen:
-            raise ValueError(
-                f"a val fraction of {fraction} of {len(pairs)} images leaves {name} empty; "
-                "change --val_fraction or give --val_images and --val_masks"
-            )
+        splits["val" if share(pair) <= limit else "train"].append(pair)
     return splits

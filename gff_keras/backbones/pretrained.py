@@ -107,14 +107,13 @@ def calibrate(backbone, image_batches, names):
 
 def _read_npz(path):
     if not path.is_file():
-        raise FileNotFoundError(f"Weights file {path} does not exist.")
+        raise FileNotFoundError(f"Weights file {path} does not exist; give a folded .npz file.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:
         raise ValueError(
-            f"{path} is not a readable .npz file of weights ({error}); give the folded ResNet "
-            "archive."
+            f"{path} is not a readable .npz file of weights; give the folded ResNet archive."
         ) from error
 
 

@@ -153,6 +153,10 @@ class LabelSet:
             ValueError: The folder holds no readable label set; names it and the remedy.
         """
         path = Path(data_dir) / METADATA_FILE
+        if not path.parent.is_dir():
+            raise ValueError(
+                f"{data_dir} is no folder; give one that `python -m tfrecords_tools build` wrote"
+            )
         if not path.is_file():
             raise ValueError(
                 f"{path} is missing, so the classes of these records are unknown; "

@@ -55,8 +55,10 @@ def read_image(path):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.asarray(image.convert("RGB"))
     except Exception as error:  # decoders of damaged files raise nearly anything
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        message = f"{path} is not a readable image: {reason}; give a JPEG or PNG."
+        if isinstance(error, UnidentifiedImageError):
+            message = f"{path} is not a readable image: its format is unknown; give a JPEG or PNG."
+        else:
+            message = f"{path} is not a readable image: {error}; copy it again."
         raise ValueError(message) from error
 
 
@@ -74,6 +76,8 @@ def _read_all(images, out):
 
 
 def _image_paths(images, out):
+    if out.is_file():
+        raise FileExistsError(f"{out} is a file; give --out the path of a folder.")
     if images.is_file():
         return [images]
     if not images.is_dir():
@@ -88,7 +92,8 @@ def _image_paths(images, out):
         and out.resolve() not in path.resolve().parents  # results of an earlier run
     )
     if not paths:
-        raise FileNotFoundError(f"{images} holds no image ({', '.join(SUFFIXES)}).")
+        listed = ", ".join(SUFFIXES)
+        raise FileNotFoundError(f"{images} holds no image ({listed}); give a folder that does.")
     for path, following in itertools.pairwise(sorted(paths, key=lambda p: p.with_suffix(""))):
         if path.with_suffix("") == following.with_suffix(""):
             raise ValueError(f"{path} and {following} would have one result; rename one of them.")

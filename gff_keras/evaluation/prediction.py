@@ -1,6 +1,7 @@
 """Predictions at the resolution of the image, and what lies beside a saved model."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -72,6 +73,8 @@ def load_model(path):
         raise FileNotFoundError(f"Model file {path} does not exist; give a .keras file.")
     if path.suffix != ".keras":  # Keras would explain all formats that it ever had
         raise ValueError(f"{path} is not a .keras file; give one that `gff-keras train` wrote.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .keras archive, or is cut short; copy it again.")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:

@@ -102,6 +102,8 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
         if self.total_steps is not None and self.total_steps < 1:
             raise ValueError(f"total_steps={self.total_steps} must be at least 1.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} is not a rate: 0 <= dropout < 1.")
         self.augmentation()  # refuses what is out of range
 
     def augmentation(self):

@@ -123,6 +123,7 @@ def _steps_and_epochs(recipe, examples):
     steps = math.ceil(examples / recipe.batch_size)
     if recipe.total_steps is None:
         return steps, recipe.epochs
+    steps = min(steps, recipe.total_steps)
     return steps, math.ceil(recipe.total_steps / steps)  # `StopAfter` ends the last epoch
 
 
@@ -142,6 +143,8 @@ def _validation_batches(recipe, skipped):
 
 
 def _refuse_finished_run(recipe):
+    if recipe.out.is_file():
+        raise FileExistsError(f"{recipe.out} is a file; give --out the path of a folder.")
     if not recipe.overwrite and any((recipe.out / name).exists() for name in FILES):
         raise FileExistsError(
             f"{recipe.out} already holds a run; choose another --out, or add --overwrite."

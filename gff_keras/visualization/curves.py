@@ -43,6 +43,7 @@ def learning_curves(history_csv: Path, out_png: Path) -> None:
     ):
         _draw(axes, history, names, factor)
         axes.set_xlabel("Epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel(label)
     figure.savefig(out_png, format="png")
 

@@ -91,7 +91,7 @@ def test_models_that_are_none(tmp_path):
     garbage = tmp_path / "garbage.keras"
     for content in (b"", b"no model at all", b"PK\x03\x04 cut"):
         garbage.write_bytes(content)
-        with pytest.raises(ValueError, match="garbage.keras cannot be loaded") as error:
+        with pytest.raises(ValueError, match="garbage.keras is no .keras archive") as error:
             load_model(garbage)
         assert "\n" not in str(error.value)
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -103,5 +103,5 @@ def test_models_that_are_none(tmp_path):
 def test_a_model_cut_short_is_refused(run_folder):
     path = run_folder / "last.keras"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="last.keras cannot be loaded"):
+    with pytest.raises(ValueError, match="last.keras is no .keras archive, or is cut short"):
         load_model(path)

@@ -166,8 +166,11 @@ def test_val_fraction_depends_on_the_id_alone():
     assert 150 < len(chosen) < 250
     half = split_by_hash(pairs[::2], 0.1)
     assert half["val"] == [pair for pair in pairs[::2] if pair in chosen]
-    with pytest.raises(ValueError, match="leaves val empty"):
-        split_by_hash(pairs[:1], 0.0001)
+    for fraction, val in ((1e-9, 1), (1 - 1e-9, 19)):  # few images: one at least on each side
+        few = split_by_hash(pairs[:20], fraction)
+        assert (len(few["val"]), len(few["train"])) == (val, 20 - val)
+    with pytest.raises(ValueError, match="one image cannot be split"):
+        split_by_hash(pairs[:1], 0.5)
 
 
 def truncate(path):

@@ -36,6 +36,7 @@ def test_one_number_means_both_sides():
         ({"crop_size": ()}, r"crop_size=\(\)"),
         ({"image_size": (0, 5)}, r"image_size=\(0, 5\)"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
         ({"epochs": -2}, "epochs=-2"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"total_steps": 0}, "total_steps=0"),
