@@ -39,7 +39,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _normalize_batch(self, x):
         """Return the normalised `x`, its mean and its unbiased variance, (C,) over all replicas."""
-        if _has_fused_op(x) and not has_replicas():
+        # A map of 1x1 may have one value per channel, whose variance the fused op divides by zero.
+        if _has_fused_op(x) and not has_replicas() and tuple(x.shape[1:3]) != (1, 1):
             return self._fused(x, is_training=True)
         x32 = ops.cast(x, "float32")
         batch, height, width, _ = ops.shape(x)

@@ -83,3 +83,11 @@ def test_constants_are_pytorchs():
     """Its momentum 0.1 is Keras's 0.9."""
     layer = BatchNormalization.from_config(BatchNormalization().get_config())
     assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
+
+
+def test_one_value_per_channel_keeps_the_running_variance_finite(rng, path):
+    """PyTorch refuses this: the 1x1 bin of pyramid pooling at batch size 1."""
+    layer, (_, beta, _, variance) = _random_layer(rng, 3)
+    y = layer(rng.normal(size=(1, 1, 1, 3)).astype("float32"), training=True)
+    np.testing.assert_allclose(y[0, 0, 0], beta, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 * variance, rtol=1e-5)
