@@ -136,7 +136,8 @@ def _norm_of(backbone, conv_name):
 
 
 def _set_identity(norm, bias):
-    norm.gamma.assign(np.full(bias.shape, np.sqrt(1 + norm.epsilon), "float32"))
+    norm.gamma.assign(np.ones_like(bias))
     norm.beta.assign(bias)
     norm.moving_mean.assign(np.zeros_like(bias))
-    norm.moving_variance.assign(np.ones_like(bias))
+    # With epsilon this is 1; rounding of a gamma that made up for epsilon would add up over layers.
+    norm.moving_variance.assign(np.full(bias.shape, 1 - norm.epsilon, "float32"))

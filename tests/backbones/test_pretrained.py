@@ -66,8 +66,7 @@ def test_activations_equal_those_of_the_source(rng, arrays, tmp_path, size):
     report = load_folded_resnet(backbone, write(tmp_path / "w.npz", arrays))
     assert (len(report.loaded), report.random, report.unused) == (20, (), ())
     for ours, theirs in zip(backbone(x), source_features(arrays, x, 4), strict=True):
-        scale = np.abs(theirs).max()  # random weights make activations grow to some tens
-        np.testing.assert_allclose(ours, theirs, atol=1e-5 * scale)
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_calibration_keeps_inference_and_carries_it_over_to_training(rng, arrays, tmp_path):
