@@ -2,7 +2,7 @@
 
 A graph cannot catch the error of an operation. A data set can drop elements that fail, so every
 element carries its position, and a gap in the positions tells what failed. (Trying each element in
-a data set of its own costs 2 ms per element, as much as decoding a small JPEG.)
+a data set of its own would cost as much as decoding a small JPEG.)
 """
 
 from __future__ import annotations
