@@ -1,9 +1,10 @@
 """Data: label sets, augmentation and the way from TFRecords to batches."""
 
 from gff_keras.data.augmentation import Augmentation, augment
+from gff_keras.data.crops import CACHE_LIMIT
 from gff_keras.data.labels import IGNORE_LABEL, LabelSet
 from gff_keras.data.pipeline import evaluation_dataset, training_dataset
-from gff_keras.data.reading import CACHE_LIMIT, num_examples, open_records
+from gff_keras.data.reading import num_examples, open_records
 from gff_keras.data.resampling import resize_pair
 from gff_keras.data.skipping import SkippedRecords
 

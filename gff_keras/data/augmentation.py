@@ -154,13 +154,12 @@ def apply_crop(image, label, crop: Crop, augmentation: Augmentation):
         image = jitter(image, crop.jitter)
     if augmentation.flip:
         image = tf.cond(crop.flip, lambda: tf.reverse(image, [1]), lambda: image)
-        label = tf.cond(crop.flip, lambda: tf.reverse(label, [1]), lambda: label)
     image = tf.cast(image, tf.float32) + 0.5  # casting back cuts off: this rounds
     image = resize(image, crop.size, augmentation.scale[0] < 0.5)
     if augmentation.blur:
         image = blur(image, crop.sigma, augmentation.blur)
     image = tf.cast(image, tf.uint8)  # means of 0.5..255.5
-    label = resize_nearest(label, crop.size)
+    label = resize_nearest(label, crop.size, crop.flip)
 
     before, after = crop.offset, tf.constant(_canvas(augmentation)) - crop.size - crop.offset
     padding = tf.stack([before, after], 1)  # (2, 2)

@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from gff_keras.data.augmentation import Augmentation, apply_crop, cut, draw_crop
-from gff_keras.data.decoding import decode_image, decode_label, decode_window
+from gff_keras.data.augmentation import Augmentation
+from gff_keras.data.crops import random_crops
+from gff_keras.data.decoding import decode_image, decode_label
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.data.reading import Records
-from gff_keras.data.resampling import resize_nearest, resize_pair, resize_window, source_window
+from gff_keras.data.resampling import resize_pair
 from gff_keras.data.skipping import SkippedRecords, prepared
 
 _MAX_INT = 2**31 - 1
@@ -57,7 +58,8 @@ def training_dataset(
             goes on where another stopped. Nothing before it is read. Needs `repeat`.
         shard: (index, count) of this worker, or what tf.distribute hands to an input function. The
             workers' examples are disjoint, and together every example once per epoch.
-        cache: Keep the encoded records in memory: True, False, or "auto" where they are at most
+        cache: Keep in memory what every epoch needs again: the resized pixels with `image_size`,
+            else the encoded records. True, False, or "auto": whichever of the two takes at most
             `gff_keras.data.CACHE_LIMIT` bytes.
         on_error: What to do at a damaged record: "stop", or "skip", where the next whole example
             takes its place too, so that steps keep their numbers.
@@ -76,7 +78,7 @@ def training_dataset(
     worker, workers = _index_and_count(shard)
     if start_step and not repeat:
         raise ValueError(f"start_step={start_step} counts steps of an endless run: set repeat=True")
-    records = Records(data_dir, split, cache)
+    records = Records(data_dir, split)
     size = records.size
     own = len(range(worker, size, workers))  # of an epoch
     if batch_size > own and not repeat:
@@ -85,6 +87,7 @@ def training_dataset(
             f"{data_dir}, so one epoch has no full batch; lower it or set repeat=True"
         )
     skipped = _taking_failures(on_error, skipped)
+    crop = random_crops(records, augmentation, image_size, cache)
 
     spec = (
         tf.TensorSpec((*augmentation.crop_size, 3), tf.uint8),
@@ -107,9 +110,7 @@ def training_dataset(
         def prepare(position):
             epoch_seed, i = place(position)
             example_seed = tf.random.fold_in(epoch_seed, tf.cast(i, tf.int32))
-            record = records.read(_shuffled(i, size, epoch_seed))
-            label = decode_label(record["label"], records.num_classes)
-            return _decode_crop(record["image"], label, example_seed, augmentation, image_size)
+            return crop(_shuffled(i, size, epoch_seed), example_seed)
 
         return prepared(first, end, number, prepare, spec, records, skipped)
 
@@ -201,21 +202,6 @@ def _shuffled(index, size, seed):
     key = tf.random.stateless_uniform((3,), seed, None, None, tf.int32)
     last = tf.constant(size - 1, tf.int64)
     return tf.raw_ops.RandomIndexShuffle(index=index, seed=key, max_index=last)
-
-
-def _decode_crop(encoded, label, seed, augmentation, image_size):
-    """Draw on the mask, then decode only what the drawn crop needs of the image."""
-    source = tf.shape(label)
-    if image_size is None:
-        crop = draw_crop(label, seed, augmentation)
-        image = decode_window(encoded, source, crop.window)
-    else:
-        label = resize_nearest(label, image_size)
-        crop = draw_crop(label, seed, augmentation)
-        window = source_window(source, image_size, crop.window)
-        part = decode_window(encoded, source, window)
-        image = resize_window(part, window[:2], source, image_size, crop.window)
-    return apply_crop(image, cut(label, crop.window), crop, augmentation)
 
 
 def _index_and_count(shard):

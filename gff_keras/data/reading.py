@@ -14,7 +14,6 @@ import tensorflow_datasets as tfds
 
 from gff_keras.data.decoding import damage
 
-CACHE_LIMIT = 512 * 2**20  # bytes of encoded records that `cache="auto"` keeps in memory
 _BUILD = "`python -m tfrecords_tools build`"
 _FRAME = 16  # bytes around a record: its length (8), and two checksums
 
@@ -62,13 +61,17 @@ class Records:
     Args:
         data_dir: Folder of records.
         split: Name of a split.
-        cache: Keep all encoded records in memory: True, False, or "auto" if they fit `CACHE_LIMIT`.
+
+    Attributes:
+        size: How many there are.
+        nbytes: How much space they take.
+        num_classes: Of the data set's label set; None without one.
 
     Raises:
         FileNotFoundError, ValueError: As `num_examples`.
     """
 
-    def __init__(self, data_dir, split, cache: bool | str = False) -> None:
+    def __init__(self, data_dir, split) -> None:
         builder = open_records(data_dir)
         info = _split(builder, data_dir, split)
         self.data_dir = data_dir
@@ -84,11 +87,18 @@ class Records:
         # Tensors, for a graph that takes them in instead of writing them out.
         self._paths = tf.constant([self._files[shard] for shard in self._shards])
         self._places = tf.constant(np.concatenate([place[:-1] for place in places]))
-        self._cache = None
-        if cache not in (True, False, "auto"):
-            raise ValueError(f"cache={cache!r}: give True, False or 'auto'")
-        if cache is True or (cache and sum(place[-1] for place in places) <= CACHE_LIMIT):
-            self._cache = self._load()
+        self.nbytes = int(sum(place[-1] for place in places))
+        self._loaded = None
+
+    def load(self) -> None:
+        """Keep all records in memory, encoded; one that cannot be read stays damaged."""
+
+        def read(number):
+            one = tf.data.Dataset.from_tensors(number).map(self._serialized).ignore_errors()
+            return one.concatenate(tf.data.Dataset.from_tensors("")).take(1).get_single_element()
+
+        records = tf.data.Dataset.range(self.size).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        self._loaded = records.batch(self.size).get_single_element()
 
     def read(self, number):
         """Return the encoded `image` and `label` and the `id` of a record.
@@ -99,7 +109,7 @@ class Records:
         Raises:
             tf.errors.OpError: The record is damaged; `explain` says where.
         """
-        serialized = self._serialized(number) if self._cache is None else self._cache[number]
+        serialized = self._serialized(number) if self._loaded is None else self._loaded[number]
         decoders = dict.fromkeys(("image", "label"), tfds.decode.SkipDecoding())
         return self._features.deserialize_example(serialized, decoders=decoders)
 
@@ -132,16 +142,6 @@ class Records:
         kind = dict(output_types=[tf.string], output_shapes=[()])
         first = tf.raw_ops.TakeDataset(input_dataset=rest, count=tf.constant(1, tf.int64), **kind)
         return tf.raw_ops.DatasetToSingleElement(dataset=first, **kind)[0]
-
-    def _load(self):
-        """Return all serialized records, (size,); what cannot be read is empty."""
-
-        def read(number):
-            one = tf.data.Dataset.from_tensors(number).map(self._serialized).ignore_errors()
-            return one.concatenate(tf.data.Dataset.from_tensors("")).take(1).get_single_element()
-
-        records = tf.data.Dataset.range(self.size).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        return records.batch(self.size).get_single_element()
 
 
 def _places(path, count):

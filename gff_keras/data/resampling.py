@@ -72,9 +72,14 @@ def resize_bilinear(image, size, antialias=False):
     return tf.raw_ops.ResizeBilinear(images=image[None], size=size, half_pixel_centers=True)[0]
 
 
-def resize_nearest(label, size):
-    """Resize a mask (H, W) to the nearest neighbours of the half-pixel centres."""
+def resize_nearest(label, size, flip=None):
+    """Resize a mask (H, W) to the nearest neighbours of the half-pixel centres.
+
+    A bool tensor `flip` tells whether to mirror it left and right too, which costs nothing here.
+    """
     rows, columns = (_nearest(tf.shape(label)[axis], size[axis]) for axis in (0, 1))
+    if flip is not None:
+        columns = tf.where(flip, columns[::-1], columns)
     # Gathering rows and transposing takes a quarter of the time that gathering pixels takes.
     label = tf.transpose(tf.gather(tf.transpose(tf.gather(label, rows)), columns))
     return tf.ensure_shape(label, _static(size))
