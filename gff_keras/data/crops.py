@@ -1,7 +1,7 @@
 """Augmented crops of records, without paying for pixels that a crop throws away.
 
-Either only the crop's window is decoded, or the pixels were decoded once and lie in memory. Keeping
-the latter pays where examples are resized first: they are as small as their files then.
+Either only the crop's window is decoded, or all pixels of a small data set were decoded once and
+lie in memory.
 """
 
 from __future__ import annotations
@@ -35,15 +35,11 @@ def random_crops(records, augmentation, image_size, cache):
     """
     if cache not in (True, False, "auto"):
         raise ValueError(f"cache={cache!r}: give True, False or 'auto'")
-    if image_size is not None and _keeps(cache, 4 * records.size * math.prod(image_size)):
-        return _from_memory(records, augmentation, image_size)
-    if _keeps(cache, records.nbytes):
+    if cache and (pixels := _pixels(records, image_size)):
+        return _from_memory(pixels, augmentation)
+    if cache is True or (cache and records.nbytes <= CACHE_LIMIT):
         records.load()
     return _from_files(records, augmentation, image_size)
-
-
-def _keeps(cache, nbytes):
-    return cache is True or (cache == "auto" and nbytes <= CACHE_LIMIT)
 
 
 def _from_files(records, augmentation, image_size):
@@ -70,33 +66,57 @@ def _decode_crop(encoded, label, seed, augmentation, image_size):
     return apply_crop(image, cut(label, crop.window), crop, augmentation)
 
 
-def _from_memory(records, augmentation, image_size):
-    images, labels, whole = _load(records, image_size)
+def _from_memory(pixels, augmentation):
+    images, labels, sizes, starts = pixels
 
     def crop(number, seed):
+        size, start = sizes[number], starts[number]
+        count = tf.reduce_prod(size)
         # A record that could not be decoded fails where it is used, as it does from files.
-        with tf.control_dependencies([tf.debugging.Assert(whole[number], [number])]):
-            label = labels[number]
+        with tf.control_dependencies([tf.debugging.Assert(count > 0, [number])]):
+            label = tf.reshape(labels[start : start + count], size)
+        image = images[3 * start : 3 * (start + count)]
+        image = tf.reshape(image, tf.concat([size, [3]], 0))
         drawn = draw_crop(label, seed, augmentation)
-        image = cut(images[number], drawn.window)
-        return apply_crop(image, cut(label, drawn.window), drawn, augmentation)
+        parts = cut(image, drawn.window), cut(label, drawn.window)
+        return apply_crop(*parts, drawn, augmentation)
 
     return crop
 
 
-def _load(records, image_size):
-    """Return all resized images, labels, and whether each could be decoded."""
-    nothing = (tf.zeros((*image_size, 3), tf.uint8), tf.zeros(image_size, tf.uint8), False)
+def _pixels(records, image_size):
+    """Return all examples decoded and resized; None if they exceed `CACHE_LIMIT`.
+
+    Returns:
+        uint8 values of all images and of all masks in one row each; int64 sizes (N, 2), zero where
+        a record is damaged; int64 first pixel of each, (N,).
+    """
+    nbytes = records.nbytes if image_size is None else 4 * records.size * math.prod(image_size)
+    if nbytes > CACHE_LIMIT:  # pixels take more room than files
+        return None
 
     def decode(number):
         record = records.read(number)
         label = decode_label(record["label"], records.num_classes)
         image = decode_image(record["image"], tf.shape(label))
-        return *resize_pair(image, label, image_size), True
+        if image_size is not None:
+            image, label = resize_pair(image, label, image_size)
+        return tf.reshape(image, [-1]), tf.reshape(label, [-1]), tf.shape(label, tf.int64)
 
     def attempt(number):
+        none = tf.constant([], tf.uint8)
         one = tf.data.Dataset.from_tensors(number).map(decode).ignore_errors()
-        return one.concatenate(tf.data.Dataset.from_tensors(nothing)).take(1).get_single_element()
+        damaged = tf.data.Dataset.from_tensors((none, none, tf.zeros(2, tf.int64)))
+        return one.concatenate(damaged).take(1).get_single_element()
 
-    examples = tf.data.Dataset.range(records.size).map(attempt, tf.data.AUTOTUNE)
-    return examples.batch(records.size).get_single_element()
+    images, labels, sizes, nbytes = [], [], [], 0
+    for image, label, size in tf.data.Dataset.range(records.size).map(attempt, tf.data.AUTOTUNE):
+        images.append(image)
+        labels.append(label)
+        sizes.append(size)
+        nbytes += 4 * len(label)
+        if nbytes > CACHE_LIMIT:
+            return None
+    sizes = tf.stack(sizes)
+    starts = tf.cumsum(tf.reduce_prod(sizes, 1), exclusive=True)
+    return tf.concat(images, 0), tf.concat(labels, 0), sizes, starts

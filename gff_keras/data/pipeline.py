@@ -58,9 +58,9 @@ def training_dataset(
             goes on where another stopped. Nothing before it is read. Needs `repeat`.
         shard: (index, count) of this worker, or what tf.distribute hands to an input function. The
             workers' examples are disjoint, and together every example once per epoch.
-        cache: Keep in memory what every epoch needs again: the resized pixels with `image_size`,
-            else the encoded records. True, False, or "auto": whichever of the two takes at most
-            `gff_keras.data.CACHE_LIMIT` bytes.
+        cache: "auto" keeps in memory what every epoch needs again: all pixels (after `image_size`)
+            if they take at most `gff_keras.data.CACHE_LIMIT` bytes, else the encoded records if
+            they do. True: the latter whatever they take. False: nothing.
         on_error: What to do at a damaged record: "stop", or "skip", where the next whole example
             takes its place too, so that steps keep their numbers.
         skipped: Is told what was skipped; without it, skipping writes warnings alone.

@@ -59,7 +59,7 @@ class Recipe:
     blur: float = 0.0
     """Largest standard deviation in pixels of a random blur; 0 blurs nothing."""
     cache: bool | Literal["auto"] = "auto"
-    """Keep the encoded images in memory; auto: where they take at most 512 MiB."""
+    """Keep images in memory; auto: decoded or else encoded, where they take at most 512 MiB."""
     on_error: Literal["stop", "skip"] = "stop"
     """At a damaged record: stop, or skip it and list it in `skipped.txt`."""
     batch_size: int = 8

@@ -10,7 +10,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from gff_keras.data import Augmentation, SkippedRecords, evaluation_dataset, training_dataset
+from gff_keras.data import (
+    Augmentation,
+    SkippedRecords,
+    crops,
+    evaluation_dataset,
+    training_dataset,
+)
 from tests.data.examples import RANDOM, WHOLE, encode, example, in_order, record, write
 
 
@@ -80,8 +86,9 @@ def test_nothing_but_damage_stops_even_where_damage_is_skipped(tmp_path):
         list(batches.take(1))
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_a_shard_that_was_cut_off_is_named(tmp_path, cache):
+@pytest.mark.parametrize("cache, limit", [(True, 2**20), (True, 0), (False, 0)])
+def test_a_shard_that_was_cut_off_is_named(tmp_path, monkeypatch, cache, limit):
+    monkeypatch.setattr(crops, "CACHE_LIMIT", limit)  # in memory: pixels, files, nothing
     folder = write(tmp_path, {"train": [record(i) for i in range(9)]}, shards=3)
     shard = sorted(Path(folder).glob("*train.tfrecord*"))[1]
     content = shard.read_bytes()
