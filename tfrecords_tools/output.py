@@ -39,6 +39,8 @@ class Output:
             raise ValueError(f"--workers {self.workers} cannot work; give 1 or more")
         if self.beam_workers < 0:
             raise ValueError(f"--beam_workers {self.beam_workers} cannot work; give 1 or more")
+        if self.workers is not None and (self.beam_workers or self.beam_options):
+            raise ValueError("--workers means nothing to Beam; leave it out")
         if self.shard_size_mb < 1:
             raise ValueError(f"--shard_size_mb {self.shard_size_mb} is too small; give 1 or more")
 

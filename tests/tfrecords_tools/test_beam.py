@@ -54,3 +54,5 @@ def test_without_apache_beam_the_remedy_is_told(tmp_path, monkeypatch):
         build("street_scenes", out=tmp_path / "out", beam_workers=2)
     with pytest.raises(ValueError, match="--beam_workers -1 cannot work"):
         build("street_scenes", out=tmp_path / "out", beam_workers=-1)
+    with pytest.raises(ValueError, match="--workers means nothing to Beam"):
+        build("street_scenes", out=tmp_path / "out", workers=2, beam_workers=2)
