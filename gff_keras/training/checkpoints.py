@@ -93,6 +93,31 @@ class Checkpoint(NamedTuple):
                 _assign(variable, value)
 
 
+def values(model):
+    """Return the values of all variables: lists of arrays for model, optimizer and metrics.
+
+    Under tf.distribute a metric's value is the sum over replicas, so all workers must take part.
+    """
+    return {name: [v.numpy() for v in group] for name, group in _variables(model).items()}
+
+
+def write(path, header, values):
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: file step_NNNNNNNN.npz.
+        header: dictionary for JSON; `Checkpoint` reads step, finished, recipe and records.
+        values: what `values` returned.
+
+    Raises:
+        OSError: it cannot be written; what lay there before is untouched.
+    """
+    arrays = {f"{name}_{i}": v for name, group in values.items() for i, v in enumerate(group)}
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, header=json.dumps(header), **arrays)
+
+
 def newest(out):
     """Return the newest whole `Checkpoint` of a run's folder, or None where there are none.
 
@@ -204,22 +229,15 @@ class Checkpoints(keras.callbacks.Callback):
             raise Stopped(self.signals.received, self.saved, self.out)
 
     def _save(self, finished=False):
-        arrays = {
-            f"{group}_{i}": variable.numpy()
-            for group, variables in _variables(self.model).items()
-            for i, variable in enumerate(variables)
-        }
+        found = values(self.model)
         if self.writes:
-            folder = self.out / CHECKPOINTS
-            folder.mkdir(exist_ok=True)
             header = {**self.header(), "step": self.done, "finished": finished}
-            with replacing(folder / f"step_{self.done:08}.npz") as path, path.open("wb") as file:
-                np.savez(file, header=json.dumps(header), **arrays)
-            self._remove_old(folder)
+            write(self.out / CHECKPOINTS / f"step_{self.done:08}.npz", header, found)
+            self._remove_old()
         self.saved = self.done
 
-    def _remove_old(self, folder):
-        paths = _paths(folder)
+    def _remove_old(self):
+        paths = _paths(self.out / CHECKPOINTS)
         damaged = [path for path in paths if _step_of(path) > self.done]  # or they had been taken
         whole = paths[: len(paths) - len(damaged)]
         for path in damaged + whole[: -self.keep]:
