@@ -21,7 +21,7 @@ from gff_keras.evaluation.images import draw_gates, predict_images
 from gff_keras.evaluation.prediction import load_model, load_predictor
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
-from gff_keras.training import Recipe
+from gff_keras.training import Recipe, Stopped
 from gff_keras.training import train as run_training
 from recipes import street_scenes_resnet18
 
@@ -50,6 +50,9 @@ def main(argv=None):
     except tf.errors.OpError as error:  # a damaged record, met inside the input pipeline
         print(f"{prog}: error: {_record_error(error.message)}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"\n{prog}: {stopped}", file=sys.stderr)
+        return stopped.status
     except KeyboardInterrupt:
         print(f"\n{prog}: stopped", file=sys.stderr)
         return 130

@@ -39,6 +39,15 @@ class SkippedRecords:
         self.reasons.clear()
         self.count = 0
 
+    def state(self) -> dict:
+        """Return what `restore` takes, fit for JSON."""
+        return {"reasons": sorted(self.reasons.items()), "count": self.count}
+
+    def restore(self, state: dict) -> None:
+        """Go on from what `state` returned."""
+        self.reasons = dict(state["reasons"])
+        self.count = state["count"]
+
     def __bool__(self) -> bool:
         return self.count > 0
 

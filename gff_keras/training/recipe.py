@@ -85,6 +85,12 @@ class Recipe:
     """Of weights, data order, augmentation and dropout."""
     overwrite: bool = False
     """Replace a run that `out` already holds."""
+    resume: bool = False
+    """Go on with the run in `out` where it was stopped; begin it if `out` holds none."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints; there is one before the end of each epoch as well."""
+    keep: int = 3
+    """Number of checkpoints to keep, the newest."""
 
     def __post_init__(self):
         for name in ("image_size", "crop_size"):
@@ -97,11 +103,14 @@ class Recipe:
                 )
             if len(size) == 1:
                 object.__setattr__(self, name, (*size, *size))
-        for name in ("batch_size", "epochs", "learning_rate", "thin_weight"):
+        positive = ("batch_size", "epochs", "learning_rate", "thin_weight")
+        for name in (*positive, "checkpoint_every", "keep"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
         if self.total_steps is not None and self.total_steps < 1:
             raise ValueError(f"total_steps={self.total_steps} must be at least 1.")
+        if self.overwrite and self.resume:
+            raise ValueError("overwrite and resume exclude each other: give one of them.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} is not a rate: 0 <= dropout < 1.")
         self.augmentation()  # refuses what is out of range
@@ -134,7 +143,10 @@ class Recipe:
             dtype=self.dtype,
         )
 
+    def fields(self):
+        """Return all fields as JSON keeps them: paths as text, tuples as lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
     def save(self, path):
         """Write all fields as JSON."""
-        fields = dataclasses.asdict(self)
-        Path(path).write_text(json.dumps(fields, indent=2, default=str) + "\n", encoding="utf-8")
+        Path(path).write_text(json.dumps(self.fields(), indent=2) + "\n", encoding="utf-8")

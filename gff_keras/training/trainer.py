@@ -4,11 +4,11 @@ OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
 OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
 OUT/learning_curves.png
+OUT/checkpoints/         what `resume` goes on from
 OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
 """
 
 import math
-import shutil
 
 import keras
 
@@ -22,21 +22,14 @@ from gff_keras.data import (
     training_dataset,
 )
 from gff_keras.evaluation.metrics import SegmentationMetrics
+from gff_keras.training import checkpoints, run_folder
+from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
 from gff_keras.training.schedules import PolynomialDecay
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
-FILES = (
-    "recipe.json",
-    "labels.json",
-    "best.keras",
-    "last.keras",
-    "history.csv",
-    "learning_curves.png",
-    "skipped.txt",
-)
 
 
 def train(recipe, verbose="auto"):
@@ -47,35 +40,109 @@ def train(recipe, verbose="auto"):
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        `(model, history)`: the trained network (last epoch) and Keras's history dictionary.
+        `(model, history)`: the trained network (last epoch) and Keras's history dictionary, of all
+        epochs also where the run was resumed.
 
     Raises:
-        FileNotFoundError, ValueError: records or weights are missing or do not fit.
-        FileExistsError: `out` already holds a run.
+        FileNotFoundError, ValueError: records or weights are missing or do not fit; with `resume`,
+            the recipe or the records are not those that the run was begun with.
+        FileExistsError: `out` already holds a run, or another process is writing it.
+        OSError: `out` cannot be written or has too little space.
+        Stopped: SIGTERM or SIGINT arrived; a checkpoint was saved.
     """
-    _refuse_finished_run(recipe)
+    with run_folder.locked(recipe.out):
+        return _train(recipe, _checkpoint(recipe), verbose)
+
+
+def _train(recipe, checkpoint, verbose):
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
-    examples = num_examples(recipe.data, recipe.train_split)
-    steps, epochs = _steps_and_epochs(recipe, examples)
-    total_steps = recipe.total_steps or steps * epochs
-    skipped, skipped_val = SkippedRecords(), SkippedRecords()
-    batches = training_dataset(
-        recipe.data,
-        recipe.train_split,
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation(),
-        image_size=recipe.image_size,
-        seed=recipe.seed,
-        cache=recipe.cache,
-        on_error=recipe.on_error,
-        skipped=skipped,
-    )
-    validation = _validation_batches(recipe, skipped_val)
-    model = recipe.model(labels.num_classes)
-    if recipe.weights is not None:
+    steps, epochs, total_steps = _length(recipe)
+    records = _description(recipe)
+    if checkpoint:
+        checkpoint.check(recipe.fields(), records)
+        if checkpoint.header["finished"]:
+            return _finished(recipe)
+    step = checkpoint.step if checkpoint else 0
+    skipped = [SkippedRecords(), SkippedRecords()]  # in training and validation
+    batches = _training_batches(recipe, step, skipped[0])
+    validation = _validation_batches(recipe, skipped[1])
+    model = _compiled_model(recipe, labels, total_steps)
+    if checkpoint:
+        checkpoint.restore(model)
+    elif recipe.weights is not None:
         load_weights(model, recipe.weights, batches)
-        skipped.clear()  # of what calibration read
+        skipped[0].clear()  # of what calibration read
+    # Checkpoints, best.keras and last.keras, and one that is being written.
+    run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
+    if checkpoint:
+        run_folder.clear_unfinished(recipe.out)
+    else:
+        _begin_folder(recipe, labels)
+    with StopSignals() as signals:
+        callbacks = ResumableCallbacks(
+            _callbacks(recipe, records, steps, checkpoint, skipped, signals),
+            step,
+            steps,
+            total_steps,
+            epochs=epochs,
+            add_history=True,
+            add_progbar=verbose != 0,
+            verbose=verbose,
+            model=model,
+        )
+        history = model.fit(
+            batches,
+            initial_epoch=step // steps,
+            steps_per_epoch=steps,
+            epochs=epochs,
+            validation_data=validation,
+            callbacks=callbacks,
+            shuffle=False,  # the data set shuffles
+            verbose=verbose,
+        )
+    learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
+    return model, history.history
+
+
+def _checkpoint(recipe):
+    """The checkpoint to go on from, or None: the run begins."""
+    out = recipe.out
+    if not recipe.resume:
+        if run_folder.holds_run(out) and not recipe.overwrite:
+            raise FileExistsError(
+                f"{out} already holds a run; choose another --out, go on with it by --resume, or "
+                "replace it by --overwrite."
+            )
+        return None
+    checkpoint = checkpoints.newest(out)
+    if checkpoint:
+        print(f"{out}: going on after step {checkpoint.step}.")
+    elif any((out / name).exists() for name in run_folder.MODELS):
+        raise FileExistsError(
+            f"{out} holds a trained model but no checkpoint to go on from; choose another --out, "
+            "or replace it by --overwrite instead of --resume."
+        )
+    else:
+        print(f"{out} holds no checkpoint to resume: the run begins.")
+    return checkpoint
+
+
+def _finished(recipe):
+    print(f"{recipe.out}: the run is finished, there is nothing to resume.")
+    model = keras.saving.load_model(recipe.out / "last.keras")
+    return model, history_until(recipe.out / "history.csv", math.inf)
+
+
+def _begin_folder(recipe, labels):
+    run_folder.remove_run(recipe.out)
+    recipe.save(recipe.out / "recipe.json")
+    labels.save(recipe.out / "labels.json")
+
+
+def _compiled_model(recipe, labels, total_steps):
+    """The recipe's network with random weights and with all variables that training needs."""
+    model = recipe.model(labels.num_classes)
     model.compile(
         optimizer=SGD(
             PolynomialDecay(recipe.learning_rate, total_steps, recipe.power),
@@ -86,22 +153,8 @@ def train(recipe, verbose="auto"):
         metrics=[SegmentationMetrics(labels.num_classes)],
         jit_compile=False,  # XLA would compile anew for every size of a validation image
     )
-    _prepare_folder(recipe, labels)
-    history = model.fit(
-        batches,
-        steps_per_epoch=steps,
-        epochs=epochs,
-        validation_data=validation,
-        callbacks=[
-            StopAfter(total_steps),
-            *_callbacks(recipe.out, validation is not None),
-            ListSkipped([skipped, skipped_val], recipe.out / "skipped.txt"),
-        ],
-        shuffle=False,  # the data set shuffles
-        verbose=verbose,
-    )
-    learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
-    return model, history.history
+    checkpoints.make_variables(model)
+    return model
 
 
 def load_weights(model, path, batches):
@@ -119,12 +172,34 @@ def _class_weights(recipe, labels):
     return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
 
 
-def _steps_and_epochs(recipe, examples):
-    steps = math.ceil(examples / recipe.batch_size)
+def _length(recipe):
+    """Steps of an epoch, epochs, and steps in all: the last epoch may be a short one."""
+    steps = math.ceil(num_examples(recipe.data, recipe.train_split) / recipe.batch_size)
     if recipe.total_steps is None:
-        return steps, recipe.epochs
+        return steps, recipe.epochs, steps * recipe.epochs
     steps = min(steps, recipe.total_steps)
-    return steps, math.ceil(recipe.total_steps / steps)  # `StopAfter` ends the last epoch
+    return steps, math.ceil(recipe.total_steps / steps), recipe.total_steps
+
+
+def _description(recipe):
+    """What tells whether records are the same, wherever they lie."""
+    split = open_records(recipe.data).info.splits[recipe.train_split]
+    return {"examples": split.num_examples, "bytes": split.num_bytes}
+
+
+def _training_batches(recipe, step, skipped):
+    return training_dataset(
+        recipe.data,
+        recipe.train_split,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.augmentation(),
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+        start_step=step,
+        cache=recipe.cache,
+        on_error=recipe.on_error,
+        skipped=skipped,
+    )
 
 
 def _validation_batches(recipe, skipped):
@@ -142,56 +217,35 @@ def _validation_batches(recipe, skipped):
     )
 
 
-def _refuse_finished_run(recipe):
-    if recipe.out.is_file():
-        raise FileExistsError(f"{recipe.out} is a file; give --out the path of a folder.")
-    if not recipe.overwrite and any((recipe.out / name).exists() for name in FILES):
-        raise FileExistsError(
-            f"{recipe.out} already holds a run; choose another --out, or add --overwrite."
-        )
+def _callbacks(recipe, records, steps, checkpoint, skipped, signals):
+    """In the order in which they are called: nothing may come after what saves the others' work."""
+    out, header, earlier = recipe.out, {}, keras.callbacks.History()
+    if checkpoint:
+        header = checkpoint.header
+        earlier.history = history_until(out / "history.csv", checkpoint.step // steps)
+        for split, saved in zip(skipped, header["skipped"], strict=True):
+            split.restore(saved)
+    models = checkpoints.SaveModels(out, header.get("best", -math.inf))
 
+    def state():
+        return {
+            "recipe": recipe.fields(),
+            "records": records,
+            "best": models.best,
+            "skipped": [split.state() for split in skipped],
+        }
 
-def _prepare_folder(recipe, labels):
-    _remove_run(recipe.out)
-    recipe.out.mkdir(parents=True, exist_ok=True)
-    recipe.save(recipe.out / "recipe.json")
-    labels.save(recipe.out / "labels.json")
-
-
-def _remove_run(folder):
-    """Remove what a run writes and nothing else: the user may keep other files there."""
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
-def _callbacks(out, validates):
-    callbacks = [
+    return [
         LogLearningRate(),
-        keras.callbacks.CSVLogger(out / "history.csv"),
+        earlier,
+        keras.callbacks.CSVLogger(out / "history.csv", append=checkpoint is not None),
         keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-        keras.callbacks.ModelCheckpoint(out / "last.keras"),
+        ListSkipped(skipped, out / "skipped.txt"),
+        models,
+        checkpoints.Checkpoints(
+            out, state, recipe.checkpoint_every, recipe.keep, signals, resumed=checkpoint
+        ),
     ]
-    if validates:
-        callbacks.append(
-            keras.callbacks.ModelCheckpoint(
-                out / "best.keras", monitor="val_mean_iou", mode="max", save_best_only=True
-            )
-        )
-    return callbacks
-
-
-class StopAfter(keras.callbacks.Callback):
-    """End training after `total_steps` steps, also in the middle of an epoch."""
-
-    def __init__(self, total_steps):
-        super().__init__()
-        self.remaining = total_steps
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.remaining -= 1
-        if self.remaining <= 0:
-            self.model.stop_training = True
 
 
 class ListSkipped(keras.callbacks.Callback):

@@ -1,0 +1,308 @@
+"""Checkpoints: all that a run needs to go on as if nothing had happened, in one file.
+
+OUT/checkpoints/step_00000500.npz    values of all variables after 500 steps, and a header
+
+The rest of a run is a function of the recipe, the records, the number of steps done, and the
+variables of the model (with running statistics and the states of its random numbers), of the
+optimiser (velocities, counters, averages) and of the metrics (sums of the running epoch): which
+example comes next, and how it is augmented, depends on seed and step alone.
+
+An epoch's last checkpoint is written before its last step. Whatever kills a run between there and
+the next checkpoint, that step, the validation and the epoch's row in the history are done again.
+"""
+
+import json
+import math
+import zipfile
+import zlib
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from gff_keras.training.interruptions import Stopped
+from gff_keras.training.run_folder import CHECKPOINTS, replacing
+
+# Fields of a recipe that change nothing in what is computed. The records may have moved; the
+# header tells whether they are the same. The weights are in the checkpoint.
+MAY_CHANGE = {
+    "data",
+    "out",
+    "weights",
+    "cache",
+    "checkpoint_every",
+    "keep",
+    "overwrite",
+    "resume",
+}
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint in memory; `values` has a list of arrays for model, optimizer and metrics."""
+
+    path: Any
+    header: dict
+    values: dict
+
+    @property
+    def step(self):
+        """Steps done when it was written."""
+        return self.header["step"]
+
+    def check(self, recipe, records):
+        """Raise ValueError if a recipe or its records would not continue this run.
+
+        Args:
+            recipe: dictionary of all fields, as `Recipe.fields` returns it.
+            records: what `header["records"]` holds: a description of the records.
+        """
+        saved = self.header["recipe"]
+        changed = [
+            f"{name}={recipe[name]} (was {saved[name]})"
+            for name in recipe
+            if name not in MAY_CHANGE and saved.get(name, recipe[name]) != recipe[name]
+        ]
+        if changed:
+            raise ValueError(
+                f"the run in {self.path.parents[1]} was begun with another recipe: "
+                f"{', '.join(changed)}. Go on with its values, or choose another --out."
+            )
+        if self.header["records"] != records:
+            raise ValueError(
+                f"{recipe['data']} holds other records than the run in {self.path.parents[1]} was "
+                f"begun with: {records}, not {self.header['records']}."
+            )
+
+    def restore(self, model, groups=("model", "optimizer", "metrics")):
+        """Give the variables of a model, made ready by `make_variables`, the saved values.
+
+        Raises:
+            ValueError: they do not fit the model.
+        """
+        for group in groups:
+            variables, values = _variables(model)[group], self.values[group]
+            shapes = [tuple(v.shape) for v in variables]
+            if shapes != [value.shape for value in values]:
+                raise ValueError(
+                    f"{self.path} does not fit the network: {len(values)} variables of its "
+                    f"{group}, not these {len(shapes)}, or of other shapes. Was it written by "
+                    "another version of this package?"
+                )
+            for variable, value in zip(variables, values, strict=True):
+                _assign(variable, value)
+
+
+def values(model):
+    """Return the values of all variables: lists of arrays for model, optimizer and metrics.
+
+    Under tf.distribute a metric's value is the sum over replicas, so all workers must take part.
+    """
+    return {name: [v.numpy() for v in group] for name, group in _variables(model).items()}
+
+
+def write(path, header, values):
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: file step_NNNNNNNN.npz.
+        header: dictionary for JSON; `Checkpoint` reads step, finished, recipe and records.
+        values: what `values` returned.
+
+    Raises:
+        OSError: it cannot be written; what lay there before is untouched.
+    """
+    arrays = {f"{name}_{i}": v for name, group in values.items() for i, v in enumerate(group)}
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, header=json.dumps(header), **arrays)
+
+
+def newest(out):
+    """Return the newest whole `Checkpoint` of a run's folder, or None where there are none.
+
+    Damaged ones are named on the way.
+
+    Raises:
+        ValueError: there are checkpoints, but all of them are damaged.
+    """
+    paths = _paths(out / CHECKPOINTS)
+    for path in reversed(paths):
+        try:
+            return _read(path)
+        except _DAMAGE as error:
+            print(f"{path} is damaged ({error}); taking the one before.")
+    if paths:
+        raise ValueError(
+            f"none of the {len(paths)} checkpoints in {out / CHECKPOINTS} can be read; "
+            "--overwrite instead of --resume starts the run again."
+        )
+    return None
+
+
+def make_variables(model):
+    """Make all variables of a compiled GFFNet; Keras makes some of them at the first step only."""
+
+    def see_a_pixel():
+        labels = np.zeros((1, 1, 1), "int32")
+        logits = np.zeros((1, 1, 1, model.num_classes), "float32")
+        model.compute_metrics(None, labels, {"logits": logits})
+
+    model.optimizer.build(model.trainable_variables)
+    if keras.backend.backend() == "tensorflow":
+        model.distribute_strategy.run(see_a_pixel)
+    else:
+        see_a_pixel()
+    model.reset_metrics()
+
+
+def nbytes(model):
+    """Return the size of a checkpoint, nearly: its values, without names and header."""
+    return sum(
+        math.prod(variable.shape) * np.dtype(variable.dtype).itemsize
+        for group in _variables(model).values()
+        for variable in group
+    )
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Write checkpoints: at the start, every so many steps, before an epoch ends, at a signal.
+
+    Args:
+        out: the run's folder.
+        header: function that returns what else to save, a dictionary for JSON.
+        every: steps between two checkpoints.
+        keep: how many to keep, the newest.
+        signals: `StopSignals` that may ask for the end.
+        resumed: the `Checkpoint` that the run goes on from; its metrics are restored here, since
+            Keras sets them to zero when an epoch begins.
+        writes: False on workers that must leave writing to another one. They take part all the
+            same: reading metrics adds up what the workers counted.
+
+    Raises:
+        Stopped: in `fit`, after a signal.
+        OSError: in `fit`: a checkpoint cannot be written; those before it are whole.
+    """
+
+    def __init__(self, out, header, every, keep, signals, resumed=None, writes=True):
+        super().__init__()
+        self.out = out
+        self.header = header
+        self.every = every
+        self.keep = keep
+        self.signals = signals
+        self.resumed = resumed
+        self.writes = writes
+        self.saved = self.done = 0 if resumed is None else resumed.step  # steps
+
+    def on_train_begin(self, logs=None):
+        if self.resumed is None:
+            self._save()  # shows that there is room before hours have gone by
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.resumed is not None:
+            self.resumed.restore(self.model, ["metrics"])
+            self.resumed = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._ends_epoch(self.done + 1) and self.done > self.saved:
+            self._save()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        due = self.done % self.every == 0 or self.signals.received
+        if due and not self._ends_epoch(self.done):
+            self._save()
+        self._stop_if_asked()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._stop_if_asked()
+
+    def on_train_end(self, logs=None):
+        self._save(finished=True)
+
+    def _ends_epoch(self, step):
+        return step % self.params["steps"] == 0 or step == self.params["total_steps"]
+
+    def _stop_if_asked(self):
+        if self.signals.received:
+            raise Stopped(self.signals.received, self.saved, self.out)
+
+    def _save(self, finished=False):
+        found = values(self.model)
+        if self.writes:
+            header = {**self.header(), "step": self.done, "finished": finished}
+            write(self.out / CHECKPOINTS / f"step_{self.done:08}.npz", header, found)
+            self._remove_old()
+        self.saved = self.done
+
+    def _remove_old(self):
+        paths = _paths(self.out / CHECKPOINTS)
+        damaged = [path for path in paths if _step_of(path) > self.done]  # or they had been taken
+        whole = paths[: len(paths) - len(damaged)]
+        for path in damaged + whole[: -self.keep]:
+            path.unlink()
+
+
+class SaveModels(keras.callbacks.Callback):
+    """Write last.keras after each epoch, and best.keras where validation was never better.
+
+    Args:
+        out: the run's folder.
+        best: highest validation mean IoU so far.
+        writes: False on workers that leave writing to another one.
+    """
+
+    def __init__(self, out, best=-math.inf, writes=True):
+        super().__init__()
+        self.out = out
+        self.best = best
+        self.writes = writes
+
+    def on_epoch_end(self, epoch, logs=None):
+        mean_iou = (logs or {}).get("val_mean_iou", -math.inf)
+        self._save("last.keras")
+        if mean_iou > self.best:
+            self.best = mean_iou
+            self._save("best.keras")
+
+    def _save(self, name):
+        if self.writes:
+            with replacing(self.out / name) as path:
+                self.model.save(path)
+
+
+def _variables(model):
+    return {
+        "model": model.variables,  # unlike `weights`, with the states of random numbers
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+
+
+def _assign(variable, value):
+    replicas = getattr(variable.value, "values", ())  # of tf.distribute
+    if not replicas or variable.synchronization != "on_read":
+        variable.assign(value)
+        return
+    # The value is a sum over replicas. TensorFlow would give each an equal part, rounded.
+    for i, replica in enumerate(replicas):
+        replica.assign(value if i == 0 else np.zeros_like(value))
+
+
+def _read(path):
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}  # checks their CRCs
+    header = json.loads(str(arrays.pop("header")))
+    values: dict = {"model": [], "optimizer": [], "metrics": []}
+    for name, value in arrays.items():  # in the order of writing
+        values[name.split("_")[0]].append(value)
+    return Checkpoint(path, header, values)
+
+
+def _paths(folder):
+    return sorted(folder.glob("step_*.npz"), key=_step_of)
+
+
+def _step_of(path):
+    return int(path.stem.removeprefix("step_"))
