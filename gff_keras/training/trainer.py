@@ -2,6 +2,7 @@
 
 OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
+OUT/average.keras                with `ema`: the averaged weights at the end
 OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
 OUT/learning_curves.png
 OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
@@ -22,9 +23,7 @@ from gff_keras.data import (
     training_dataset,
 )
 from gff_keras.evaluation.metrics import SegmentationMetrics
-from gff_keras.training.losses import SegmentationCrossEntropy
-from gff_keras.training.optimizers import SGD
-from gff_keras.training.schedules import PolynomialDecay
+from gff_keras.training.averaging import ValidateAverage
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
@@ -33,6 +32,7 @@ FILES = (
     "labels.json",
     "best.keras",
     "last.keras",
+    "average.keras",
     "history.csv",
     "learning_curves.png",
     "skipped.txt",
@@ -76,16 +76,16 @@ def train(recipe, verbose="auto"):
     if recipe.weights is not None:
         load_weights(model, recipe.weights, batches)
         skipped.clear()  # of what calibration read
+    recipe.freeze(model)
     model.compile(
-        optimizer=SGD(
-            PolynomialDecay(recipe.learning_rate, total_steps, recipe.power),
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        ),
-        loss=SegmentationCrossEntropy(class_weights=_class_weights(recipe, labels)),
+        optimizer=recipe.optimizer(total_steps),
+        loss=recipe.loss(labels),
         metrics=[SegmentationMetrics(labels.num_classes)],
-        jit_compile=False,  # XLA would compile anew for every size of a validation image
+        jit_compile=False,
     )
+    if recipe.jit_compile:
+        model.make_test_function()  # without XLA: it would compile anew for every size of an image
+        model.jit_compile = True
     _prepare_folder(recipe, labels)
     history = model.fit(
         batches,
@@ -94,12 +94,14 @@ def train(recipe, verbose="auto"):
         validation_data=validation,
         callbacks=[
             StopAfter(total_steps),
-            *_callbacks(recipe.out, validation is not None),
+            *_callbacks(recipe, validation is not None),
             ListSkipped([skipped, skipped_val], recipe.out / "skipped.txt"),
         ],
         shuffle=False,  # the data set shuffles
         verbose=verbose,
     )
+    if recipe.ema is not None:
+        model.save(recipe.out / "average.keras")  # `fit` ends with the average in the model
     learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
     return model, history.history
 
@@ -111,12 +113,6 @@ def load_weights(model, path, batches):
     normalize = model.get_layer("normalize")
     images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
     calibrate(model.backbone, images, report.loaded)
-
-
-def _class_weights(recipe, labels):
-    if recipe.thin_weight == 1:
-        return None
-    return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
 
 
 def _steps_and_epochs(recipe, examples):
@@ -165,19 +161,21 @@ def _remove_run(folder):
         (folder / name).unlink(missing_ok=True)
 
 
-def _callbacks(out, validates):
+def _callbacks(recipe, validates):
     callbacks = [
         LogLearningRate(),
-        keras.callbacks.CSVLogger(out / "history.csv"),
-        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-        keras.callbacks.ModelCheckpoint(out / "last.keras"),
+        keras.callbacks.CSVLogger(recipe.out / "history.csv"),
+        keras.callbacks.TensorBoard(recipe.out / "tensorboard", write_graph=False),
     ]
     if validates:
         callbacks.append(
             keras.callbacks.ModelCheckpoint(
-                out / "best.keras", monitor="val_mean_iou", mode="max", save_best_only=True
+                recipe.out / "best.keras", monitor="val_mean_iou", mode="max", save_best_only=True
             )
         )
+    if validates and recipe.ema is not None:
+        callbacks.append(ValidateAverage())  # best.keras holds the average, last.keras raw weights
+    callbacks.append(keras.callbacks.ModelCheckpoint(recipe.out / "last.keras"))
     return callbacks
 
 
@@ -221,4 +219,5 @@ class LogLearningRate(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
         schedule = optimizer._learning_rate  # the property would give the rate of the next step
-        logs["learning_rate"] = float(schedule(optimizer.iterations - 1))
+        steps = int(optimizer._iterations)  # `iterations` counts updates, not batches
+        logs["learning_rate"] = float(schedule(max(steps - 1, 0)))
