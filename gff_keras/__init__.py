@@ -3,7 +3,17 @@
 from gff_keras import data, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
-from gff_keras.training import losses, optimizers, schedules
+from gff_keras.training import averaging, freezing, losses, optimizers, schedules
 
 __version__ = "0.1.0"
-__all__ = ["GFFNet", "data", "layers", "losses", "metrics", "optimizers", "schedules"]
+__all__ = [
+    "GFFNet",
+    "averaging",
+    "data",
+    "freezing",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+]

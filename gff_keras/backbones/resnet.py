@@ -18,6 +18,8 @@ _BLOCKS = {
 }
 RESNETS = tuple(_BLOCKS)
 OUTPUT_STRIDES = (8, 16, 32)
+# How names of layers begin, from the stem to the stage that ends in C5.
+STAGES = ("conv1_", "v2_stack_0_", "v2_stack_1_", "v2_stack_2_", "v2_stack_3_")
 
 
 def resnet(name, output_stride=8, input_shape=(None, None, 3), dtype=None):

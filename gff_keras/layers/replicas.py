@@ -7,14 +7,16 @@ from keras import ops
 def sum_over_replicas(x):
     """Sum a tensor over the replicas of a `tf.distribute` strategy; `x` itself where there is one.
 
-    Gradients flow back to every replica. Other backends than TensorFlow see the whole batch anyway.
+    Tensors of a list are summed each for itself. Gradients flow back to every replica. Other
+    backends than TensorFlow see the whole batch anyway.
     """
     if not has_replicas():
         return x
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, ops.convert_to_tensor(x))
+    x = keras.tree.map_structure(ops.convert_to_tensor, x)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
 def has_replicas():

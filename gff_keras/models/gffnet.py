@@ -165,12 +165,24 @@ class GFFNet(keras.Model):
             "dtype": self.dtype_policy.name,
             "name": self.name,
             "trainable": self.trainable,
+            "frozen": [path for path, x in self._own_layers().items() if not x.trainable],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
-        return cls(**{**config, "backbone": backbone})
+        frozen = config.get("frozen", ())
+        config = {name: value for name, value in config.items() if name != "frozen"}
+        model = cls(**{**config, "backbone": backbone})
+        for path in frozen:
+            model._own_layers()[path].trainable = False
+        return model
+
+    def _own_layers(self):
+        """Layers with weights outside the backbone (which keeps what is frozen itself), by path."""
+        backbone = set(self.backbone._flatten_layers())
+        layers = [x for x in self._flatten_layers(include_self=False) if x not in backbone]
+        return {layer.path: layer for layer in layers if layer.weights}
 
 
 def _check_arguments(num_classes, fusion, dfp, filters, input_shape):

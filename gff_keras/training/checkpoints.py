@@ -244,8 +244,8 @@ class Checkpoints(keras.callbacks.Callback):
             path.unlink()
 
 
-class SaveModels(keras.callbacks.Callback):
-    """Write last.keras after each epoch, and best.keras where validation was never better.
+class SaveBest(keras.callbacks.Callback):
+    """Write best.keras after each epoch whose validation was better than all before.
 
     Args:
         out: the run's folder.
@@ -261,15 +261,27 @@ class SaveModels(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         mean_iou = (logs or {}).get("val_mean_iou", -math.inf)
-        self._save("last.keras")
         if mean_iou > self.best:
             self.best = mean_iou
-            self._save("best.keras")
+            _save_model(self.model, self.out / "best.keras", self.writes)
 
-    def _save(self, name):
-        if self.writes:
-            with replacing(self.out / name) as path:
-                self.model.save(path)
+
+class SaveLast(keras.callbacks.Callback):
+    """Write last.keras after each epoch; arguments as of `SaveBest`."""
+
+    def __init__(self, out, writes=True):
+        super().__init__()
+        self.out = out
+        self.writes = writes
+
+    def on_epoch_end(self, epoch, logs=None):
+        _save_model(self.model, self.out / "last.keras", self.writes)
+
+
+def _save_model(model, path, writes):
+    if writes:
+        with replacing(path) as temporary:
+            model.save(temporary)
 
 
 def _variables(model):

@@ -7,6 +7,10 @@ from typing import Literal
 
 from gff_keras.data import Augmentation
 from gff_keras.models import GFFNet
+from gff_keras.training.freezing import freeze_batch_norm, freeze_stages
+from gff_keras.training.losses import SegmentationCrossEntropy
+from gff_keras.training.optimizers import SGD, LossScaleOptimizer
+from gff_keras.training.schedules import PolynomialDecay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Recipe:
     """Dtype policy: float32, mixed_bfloat16 or mixed_float16."""
     weights: Path | None = None
     """Folded ImageNet weights (.npz) for the backbone; random if None."""
+    frozen_stages: int = 0
+    """Stages of the backbone that stay as they are: 1 is the stem, 5 the whole backbone."""
+    freeze_bn: Literal["backbone", "all"] | None = None
+    """Batch normalisation that uses its running statistics in training, too."""
 
     image_size: tuple[int, ...] | None = None
     """Resize every image and mask to (height, width) first; one number means both."""
@@ -73,14 +81,32 @@ class Recipe:
     """Of the first step."""
     power: float = 0.9
     """Of the polynomial decay."""
+    warmup_steps: int = 0
+    """Steps at the start in which the learning rate rises linearly."""
     momentum: float = 0.9
     """Of SGD."""
     weight_decay: float = 1e-4
     """L2 coefficient, coupled with the gradient."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient of all weights together; a longer one is shortened."""
+    accumulate: int = 1
+    """Steps (batches) whose mean gradient moves the weights once."""
+    ema: float | None = None
+    """Momentum of a moving average of the weights, for validation; below 1, such as 0.999."""
+    jit_compile: bool = False
+    """Compile the training step with XLA."""
     aux_loss_weight: float = 0.4
     """Weight of the auxiliary loss."""
     thin_weight: float = 1.0
     """Weight in the loss of the classes that the label set calls thin."""
+    class_weights: tuple[float, ...] | None = None
+    """Weight in the loss of every class, one number each; thin_weight multiplies it."""
+    label_smoothing: float = 0.0
+    """Share of a pixel's truth that is spread over all classes."""
+    ohem: float | None = None
+    """Hard examples only: pixels whose true class has at most this probability, such as 0.7."""
+    ohem_min_kept: float = 1 / 16
+    """Smallest share of the labelled pixels that ohem keeps."""
     seed: int = 0
     """Of weights, data order, augmentation and dropout."""
     overwrite: bool = False
@@ -107,13 +133,24 @@ class Recipe:
         for name in (*positive, "checkpoint_every", "keep"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
-        if self.total_steps is not None and self.total_steps < 1:
-            raise ValueError(f"total_steps={self.total_steps} must be at least 1.")
+        for name in ("total_steps", "accumulate"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.overwrite and self.resume:
             raise ValueError("overwrite and resume exclude each other: give one of them.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} is not a rate: 0 <= dropout < 1.")
-        self.augmentation()  # refuses what is out of range
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm={self.clip_norm} must be positive; leave it out for none.")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise ValueError(f"ema={self.ema} is not a momentum: 0 <= ema < 1.")
+        if not 0 <= self.frozen_stages <= 5:
+            raise ValueError(f"frozen_stages={self.frozen_stages} is not one of 0 to 5.")
+        if self.freeze_bn not in (None, "backbone", "all"):
+            raise ValueError(f"freeze_bn={self.freeze_bn!r} is not 'backbone', 'all' or None.")
+        self.augmentation()  # refuse what is out of range
+        self._cross_entropy(self.class_weights)
+        self.schedule(self.total_steps or self.warmup_steps + 1)
 
     def augmentation(self):
         """Return the recipe's `Augmentation`."""
@@ -146,6 +183,54 @@ class Recipe:
     def fields(self):
         """Return all fields as JSON keeps them: paths as text, tuples as lists."""
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
+    def freeze(self, model):
+        """Freeze what the recipe says, before the model is compiled."""
+        freeze_stages(model.backbone, self.frozen_stages)
+        if self.freeze_bn:
+            freeze_batch_norm(model if self.freeze_bn == "all" else model.backbone)
+
+    def schedule(self, total_steps):
+        """The learning rate of each step."""
+        return PolynomialDecay(self.learning_rate, total_steps, self.power, self.warmup_steps)
+
+    def optimizer(self, total_steps):
+        """The optimizer of a run of `total_steps` batches."""
+        if total_steps < self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate} never moves the weights in {total_steps} steps."
+            )
+        optimizer = SGD(
+            self.schedule(total_steps),
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            global_clipnorm=self.clip_norm,
+            gradient_accumulation_steps=self.accumulate if self.accumulate > 1 else None,
+            use_ema=self.ema is not None,
+            ema_momentum=self.ema or 0.0,
+        )
+        return LossScaleOptimizer(optimizer) if self.dtype == "mixed_float16" else optimizer
+
+    def loss(self, labels):
+        """The loss on the classes of a `LabelSet`."""
+        weights = self.class_weights
+        if weights is not None and len(weights) != labels.num_classes:
+            raise ValueError(
+                f"class_weights has {len(weights)} numbers for {labels.num_classes} classes: "
+                f"{', '.join(labels.classes)}."
+            )
+        if self.thin_weight != 1:
+            thin = [self.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
+            weights = tuple(w * t for w, t in zip(weights or [1.0] * len(thin), thin, strict=True))
+        return self._cross_entropy(weights)
+
+    def _cross_entropy(self, class_weights):
+        return SegmentationCrossEntropy(
+            class_weights=class_weights,
+            label_smoothing=self.label_smoothing,
+            ohem=self.ohem,
+            ohem_min_kept=self.ohem_min_kept,
+        )
 
     def save(self, path):
         """Write all fields as JSON."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 CHECKPOINTS = "checkpoints"
 FOLDERS = (CHECKPOINTS, "tensorboard")
-MODELS = ("best.keras", "last.keras")
+MODELS = ("best.keras", "last.keras", "average.keras")
 FILES = (
     *MODELS,
     "recipe.json",

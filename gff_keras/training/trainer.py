@@ -2,6 +2,7 @@
 
 OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
+OUT/average.keras                with `ema`: the averaged weights at the end
 OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
 OUT/learning_curves.png
 OUT/checkpoints/         what `resume` goes on from
@@ -23,10 +24,8 @@ from gff_keras.data import (
 )
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, run_folder
+from gff_keras.training.averaging import ValidateAverage
 from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
-from gff_keras.training.losses import SegmentationCrossEntropy
-from gff_keras.training.optimizers import SGD
-from gff_keras.training.schedules import PolynomialDecay
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
@@ -67,12 +66,13 @@ def _train(recipe, checkpoint, verbose):
     skipped = [SkippedRecords(), SkippedRecords()]  # in training and validation
     batches = _training_batches(recipe, step, skipped[0])
     validation = _validation_batches(recipe, skipped[1])
-    model = _compiled_model(recipe, labels, total_steps)
-    if checkpoint:
-        checkpoint.restore(model)
-    elif recipe.weights is not None:
+    model = recipe.model(labels.num_classes)
+    if recipe.weights is not None and not checkpoint:
         load_weights(model, recipe.weights, batches)
         skipped[0].clear()  # of what calibration read
+    _compile(model, recipe, labels, total_steps)
+    if checkpoint:
+        checkpoint.restore(model)
     # Checkpoints, best.keras and last.keras, and one that is being written.
     run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
     if checkpoint:
@@ -101,6 +101,9 @@ def _train(recipe, checkpoint, verbose):
             shuffle=False,  # the data set shuffles
             verbose=verbose,
         )
+    if recipe.ema is not None:  # `fit` ends with the average in the model
+        with run_folder.replacing(recipe.out / "average.keras") as path:
+            model.save(path)
     learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
     return model, history.history
 
@@ -140,21 +143,19 @@ def _begin_folder(recipe, labels):
     labels.save(recipe.out / "labels.json")
 
 
-def _compiled_model(recipe, labels, total_steps):
-    """The recipe's network with random weights and with all variables that training needs."""
-    model = recipe.model(labels.num_classes)
+def _compile(model, recipe, labels, total_steps):
+    """Freeze and compile the recipe's network, and make all variables that training needs."""
+    recipe.freeze(model)
     model.compile(
-        optimizer=SGD(
-            PolynomialDecay(recipe.learning_rate, total_steps, recipe.power),
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        ),
-        loss=SegmentationCrossEntropy(class_weights=_class_weights(recipe, labels)),
+        optimizer=recipe.optimizer(total_steps),
+        loss=recipe.loss(labels),
         metrics=[SegmentationMetrics(labels.num_classes)],
-        jit_compile=False,  # XLA would compile anew for every size of a validation image
+        jit_compile=False,
     )
+    if recipe.jit_compile:
+        model.make_test_function()  # without XLA: it would compile anew for every size of an image
+        model.jit_compile = True
     checkpoints.make_variables(model)
-    return model
 
 
 def load_weights(model, path, batches):
@@ -164,12 +165,6 @@ def load_weights(model, path, batches):
     normalize = model.get_layer("normalize")
     images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
     calibrate(model.backbone, images, report.loaded)
-
-
-def _class_weights(recipe, labels):
-    if recipe.thin_weight == 1:
-        return None
-    return [recipe.thin_weight if name in labels.thin else 1.0 for name in labels.classes]
 
 
 def _length(recipe):
@@ -225,13 +220,13 @@ def _callbacks(recipe, records, steps, checkpoint, skipped, signals):
         earlier.history = history_until(out / "history.csv", checkpoint.step // steps)
         for split, saved in zip(skipped, header["skipped"], strict=True):
             split.restore(saved)
-    models = checkpoints.SaveModels(out, header.get("best", -math.inf))
+    best = checkpoints.SaveBest(out, header.get("best", -math.inf))
 
     def state():
         return {
             "recipe": recipe.fields(),
             "records": records,
-            "best": models.best,
+            "best": best.best,
             "skipped": [split.state() for split in skipped],
         }
 
@@ -241,7 +236,9 @@ def _callbacks(recipe, records, steps, checkpoint, skipped, signals):
         keras.callbacks.CSVLogger(out / "history.csv", append=checkpoint is not None),
         keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
         ListSkipped(skipped, out / "skipped.txt"),
-        models,
+        best,
+        *([] if recipe.ema is None else [ValidateAverage()]),
+        checkpoints.SaveLast(out),
         checkpoints.Checkpoints(
             out, state, recipe.checkpoint_every, recipe.keep, signals, resumed=checkpoint
         ),
