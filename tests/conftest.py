@@ -74,34 +74,18 @@ def eager():
 @pytest.fixture(scope="session")
 def tiny_model():
     """Function that builds a GFFNet on a backbone of four convolutions: tests take seconds."""
-    import keras
+    from tests import tiny
 
-    from gff_keras import GFFNet, layers
-
-    def build(num_classes=3, **arguments):
-        images = x = keras.Input((None, None, 3))
-        features = []
-        for filters, strides in ((8, 2), (12, 2), (16, 2), (20, 1)):
-            x = keras.layers.ReLU()(layers.Conv2D(filters, 3, strides=strides)(x))
-            features.append(x)
-        backbone = keras.Model(images, features[1:])  # strides 4, 8, 8
-        return GFFNet(backbone, num_classes, **{"filters": 8, **arguments})
-
-    return build
+    return tiny.tiny_model
 
 
 @pytest.fixture(scope="session")
-def tiny_recipe(records, tiny_model):
+def tiny_recipe(records):
     """Function that makes a recipe of the tiny model on `records`."""
-    from gff_keras.training import Recipe
-
-    class TinyRecipe(Recipe):
-        def model(self, num_classes):
-            return tiny_model(num_classes, dropout=self.dropout, aux_head=self.aux_head)
+    from tests import tiny
 
     def make(out, **changes):
-        fields = dict(data=records, crop_size=(33, 41), batch_size=2, epochs=2, learning_rate=0.02)
-        return TinyRecipe(out=out, **{**fields, **changes})
+        return tiny.tiny_recipe(**{"data": records, "out": out, **changes})
 
     return make
 

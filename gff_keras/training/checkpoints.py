@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from gff_keras.training.interruptions import Stopped
+from gff_keras.training.multi_worker import is_chief
 from gff_keras.training.run_folder import CHECKPOINTS, replacing
 
 # Fields of a recipe that change nothing in what is computed. The records may have moved; the
@@ -34,6 +35,7 @@ MAY_CHANGE = {
     "keep",
     "overwrite",
     "resume",
+    "cpu_replicas",
 }
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -90,7 +92,7 @@ class Checkpoint(NamedTuple):
                     "another version of this package?"
                 )
             for variable, value in zip(variables, values, strict=True):
-                _assign(variable, value)
+                _assign(variable, value, is_chief(model.distribute_strategy))
 
 
 def newest(out):
@@ -262,14 +264,14 @@ def _variables(model):
     }
 
 
-def _assign(variable, value):
+def _assign(variable, value, on_chief):
     replicas = getattr(variable.value, "values", ())  # of tf.distribute
     if not replicas or variable.synchronization != "on_read":
         variable.assign(value)
         return
     # The value is a sum over replicas. TensorFlow would give each an equal part, rounded.
     for i, replica in enumerate(replicas):
-        replica.assign(value if i == 0 else np.zeros_like(value))
+        replica.assign(value if on_chief and i == 0 else np.zeros_like(value))
 
 
 def _read(path):

@@ -81,6 +81,8 @@ class Recipe:
     """Weight of the auxiliary loss."""
     thin_weight: float = 1.0
     """Weight in the loss of the classes that the label set calls thin."""
+    cpu_replicas: int = 0
+    """Train on so many logical CPUs in step, to try replicas; 0: on all GPUs, or on the CPU."""
     seed: int = 0
     """Of weights, data order, augmentation and dropout."""
     overwrite: bool = False
@@ -107,6 +109,8 @@ class Recipe:
         for name in (*positive, "checkpoint_every", "keep"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
+        if self.cpu_replicas < 0:
+            raise ValueError(f"cpu_replicas={self.cpu_replicas} must not be negative.")
         if self.total_steps is not None and self.total_steps < 1:
             raise ValueError(f"total_steps={self.total_steps} must be at least 1.")
         if self.overwrite and self.resume:
