@@ -170,13 +170,13 @@ labels = rng.integers(0, 3, (1, 5, 7))  # 35 pixels: no even number
 logits = rng.normal(size=(1, 5, 7, 3)).astype("float32")
 
 def count():
-    for i in range(1 + 2 * tf.distribute.get_replica_context().replica_id_in_sync_group):
-        model.compute_metrics(None, labels, {"logits": logits + i})
+    for _ in range(1 + tf.distribute.get_replica_context().replica_id_in_sync_group):
+        model.compute_metrics(None, labels, {"logits": logits})
 
 strategy.run(count)
 before = checkpoints.values(model)
 results = {name: float(value) for name, value in model.get_metrics_result().items()}
-assert before["metrics"][-1].sum() == 35 * 4, before["metrics"]
+assert before["metrics"][-1].sum() == 35 * 3, before["metrics"]
 for group in before.values():
     assert group
 model.reset_metrics()
