@@ -35,7 +35,7 @@ MAY_CHANGE = {
     "overwrite",
     "resume",
 }
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Checkpoint(NamedTuple):
@@ -113,6 +113,7 @@ def write(path, header, values):
         OSError: it cannot be written; what lay there before is untouched.
     """
     arrays = {f"{name}_{i}": v for name, group in values.items() for i, v in enumerate(group)}
+    header = {**header, "variables": {name: len(group) for name, group in values.items()}}
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, header=json.dumps(header), **arrays)
@@ -293,10 +294,11 @@ def _assign(variable, value):
 def _read(path):
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}  # checks their CRCs
-    header = json.loads(str(arrays.pop("header")))
-    values: dict = {"model": [], "optimizer": [], "metrics": []}
-    for name, value in arrays.items():  # in the order of writing
-        values[name.split("_")[0]].append(value)
+    header = json.loads(str(arrays["header"]))
+    values = {
+        name: [arrays[f"{name}_{i}"] for i in range(count)]
+        for name, count in header["variables"].items()
+    }
     return Checkpoint(path, header, values)
 
 
