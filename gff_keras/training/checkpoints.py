@@ -37,7 +37,7 @@ MAY_CHANGE = {
     "resume",
     "cpu_replicas",
 }
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Checkpoint(NamedTuple):
@@ -93,6 +93,32 @@ class Checkpoint(NamedTuple):
                 )
             for variable, value in zip(variables, values, strict=True):
                 _assign(variable, value, is_chief(model.distribute_strategy))
+
+
+def values(model):
+    """Return the values of all variables: lists of arrays for model, optimizer and metrics.
+
+    Under tf.distribute a metric's value is the sum over replicas, so all workers must take part.
+    """
+    return {name: [v.numpy() for v in group] for name, group in _variables(model).items()}
+
+
+def write(path, header, values):
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: file step_NNNNNNNN.npz.
+        header: dictionary for JSON; `Checkpoint` reads step, finished, recipe and records.
+        values: what `values` returned.
+
+    Raises:
+        OSError: it cannot be written; what lay there before is untouched.
+    """
+    arrays = {f"{name}_{i}": v for name, group in values.items() for i, v in enumerate(group)}
+    header = {**header, "variables": {name: len(group) for name, group in values.items()}}
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, header=json.dumps(header), **arrays)
 
 
 def newest(out):
@@ -206,22 +232,15 @@ class Checkpoints(keras.callbacks.Callback):
             raise Stopped(self.signals.received, self.saved, self.out)
 
     def _save(self, finished=False):
-        arrays = {
-            f"{group}_{i}": variable.numpy()
-            for group, variables in _variables(self.model).items()
-            for i, variable in enumerate(variables)
-        }
+        found = values(self.model)
         if self.writes:
-            folder = self.out / CHECKPOINTS
-            folder.mkdir(exist_ok=True)
             header = {**self.header(), "step": self.done, "finished": finished}
-            with replacing(folder / f"step_{self.done:08}.npz") as path, path.open("wb") as file:
-                np.savez(file, header=json.dumps(header), **arrays)
-            self._remove_old(folder)
+            write(self.out / CHECKPOINTS / f"step_{self.done:08}.npz", header, found)
+            self._remove_old()
         self.saved = self.done
 
-    def _remove_old(self, folder):
-        paths = _paths(folder)
+    def _remove_old(self):
+        paths = _paths(self.out / CHECKPOINTS)
         damaged = [path for path in paths if _step_of(path) > self.done]  # or they had been taken
         whole = paths[: len(paths) - len(damaged)]
         for path in damaged + whole[: -self.keep]:
@@ -277,10 +296,11 @@ def _assign(variable, value, on_chief):
 def _read(path):
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}  # checks their CRCs
-    header = json.loads(str(arrays.pop("header")))
-    values: dict = {"model": [], "optimizer": [], "metrics": []}
-    for name, value in arrays.items():  # in the order of writing
-        values[name.split("_")[0]].append(value)
+    header = json.loads(str(arrays["header"]))
+    values = {
+        name: [arrays[f"{name}_{i}"] for i in range(count)]
+        for name, count in header["variables"].items()
+    }
     return Checkpoint(path, header, values)
 
 
