@@ -160,9 +160,17 @@ def together(strategy):
         tf.errors.InternalError,
     ) as error:
         raise ConnectionError(
-            "another worker has stopped, so this one stops, too. Its own output tells why; start "
-            "all of them again with --resume to go on from the last checkpoint."
+            "another worker has stopped, so this one stops, too; its own output tells why. Start "
+            "all of them again with --resume to go on from the last checkpoint. (TensorFlow says: "
+            f"{_reason(error.message)})"
         ) from error
+
+
+def _reason(message):
+    """The line of an error from a graph that says what happened."""
+    lines = [line.strip() for line in message.splitlines()]
+    skipped = ("", "Graph execution error", "Detected at", "<stack traces")
+    return next((line for line in lines if not line.startswith(skipped[1:]) and line), message)
 
 
 def _with_an_axis(step):
@@ -181,15 +189,7 @@ def _passing_over_nothing(model, step):
 
 def _sum(strategy, value):
     """Add up the workers' values, outside of a step."""
-
-    def of_replica():
-        context = tf.distribute.get_replica_context()
-        mine = tf.cast(context.replica_id_in_sync_group % replicas == 0, value.dtype)
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, value * mine)
-
-    value = tf.convert_to_tensor(value)
-    replicas = strategy.num_replicas_in_sync // num_workers(strategy)
-    return strategy.experimental_local_results(strategy.run(of_replica))[0]
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, tf.convert_to_tensor(value), axis=None)
 
 
 def _slurm_config(environment):
