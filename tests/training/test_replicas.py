@@ -38,3 +38,14 @@ def test_two_replicas_take_the_steps_of_one():
     """Although one replica has a tenth of the labelled pixels of the other."""
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=200)
     assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
+
+
+def test_a_run_on_two_replicas_equals_one_on_one_device(
+    uneven_recipe, start, assert_same_run, tmp_path
+):
+    """Weights, statistics, optimiser, losses and metrics, with three images to validate on."""
+    process = start(uneven_recipe, "--out", tmp_path / "two", "--cpu_replicas", "2")
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-2000:]
+    assert "2 replicas on 1 machine (CPU:0, CPU:1), 2 images each\n" in out
+    assert_same_run(tmp_path / "two")
