@@ -37,13 +37,13 @@ def as_set(batches):
     )
 
 
-@pytest.mark.parametrize("workers, replicas", [(1, 2), (2, 2), (2, 4), (4, 4)])
+@pytest.mark.parametrize("workers, replicas", [(1, 2), (2, 4)])
 def test_replicas_see_at_each_step_what_one_device_sees(tiny, workers, replicas):
     options = dict(data_dir=tiny, split="train", batch_size=8, augmentation=RANDOM, start_step=1)
-    alone = list(training_dataset(**options).take(3))
+    alone = list(training_dataset(**options).take(2))
     shares = strategy.training_batches(Shares(workers, replicas), **options)
     per_worker = replicas // workers
-    shares = [list(share.take(3 * per_worker)) for share in shares]
+    shares = [list(share.take(2 * per_worker)) for share in shares]
     for step, batch in enumerate(alone):
         turns = [share[step * per_worker : (step + 1) * per_worker] for share in shares]
         batches = sum(turns, [])
