@@ -73,11 +73,10 @@ def _train(recipe, checkpoint, verbose):
     elif recipe.weights is not None:
         load_weights(model, recipe.weights, batches)
         skipped[0].clear()  # of what calibration read
+    run_folder.clear_unfinished(recipe.out)
     # Checkpoints, best.keras and last.keras, and one that is being written.
     run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
-    if checkpoint:
-        run_folder.clear_unfinished(recipe.out)
-    else:
+    if checkpoint is None:
         _begin_folder(recipe, labels)
     with StopSignals() as signals:
         callbacks = ResumableCallbacks(
