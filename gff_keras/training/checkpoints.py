@@ -21,16 +21,17 @@ import keras
 import numpy as np
 
 from gff_keras.training.interruptions import Stopped
-from gff_keras.training.multi_worker import is_chief
+from gff_keras.training.multi_worker import is_chief, strategy_of
 from gff_keras.training.run_folder import CHECKPOINTS, replacing
 
-# Fields of a recipe that change nothing in what is computed. The records may have moved; the
-# header tells whether they are the same. The weights are in the checkpoint.
+# Fields of a recipe that change nothing in what a run computes. Records may have moved: the header
+# tells whether they are the same. What was damaged in them has stopped the run, or it is known.
 MAY_CHANGE = {
     "data",
     "out",
     "weights",
     "cache",
+    "on_error",
     "checkpoint_every",
     "keep",
     "overwrite",
@@ -92,7 +93,7 @@ class Checkpoint(NamedTuple):
                     "another version of this package?"
                 )
             for variable, value in zip(variables, values, strict=True):
-                _assign(variable, value, is_chief(model.distribute_strategy))
+                _assign(variable, value, is_chief(strategy_of(model)))
 
 
 def values(model):

@@ -60,6 +60,11 @@ def num_workers(strategy):
     return getattr(strategy.extended, "_num_workers", 1)
 
 
+def strategy_of(model):
+    """Return the strategy that a model was made under; on other backends, that of one device."""
+    return getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
+
+
 def is_chief(strategy):
     """Whether this process writes the files."""
     return strategy.extended.should_checkpoint if num_workers(strategy) > 1 else True
@@ -79,7 +84,7 @@ def prepare_fit(model):
     3. At the end of validation, replicas for which nothing is left get a batch without images, even
        without height and width, which convolutions refuse. So such a batch is passed over.
     """
-    strategy = model.distribute_strategy
+    strategy = strategy_of(model)
     if strategy.num_replicas_in_sync == 1:
         return
     model.optimizer.build(model.trainable_variables)

@@ -62,6 +62,8 @@ def train(recipe, verbose="auto"):
 
 def _train(recipe, devices, checkpoint, verbose):
     writes = multi_worker.is_chief(devices)
+    step = checkpoint.step if checkpoint else 0
+    multi_worker.agree(devices, step, recipe.out)
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
     steps, epochs, total_steps = _length(recipe)
@@ -70,8 +72,6 @@ def _train(recipe, devices, checkpoint, verbose):
         checkpoint.check(recipe.fields(), records)
         if checkpoint.header["finished"]:
             return _finished(recipe)
-    step = checkpoint.step if checkpoint else 0
-    multi_worker.agree(devices, step, recipe.out)
     skipped = [SkippedRecords(), SkippedRecords()]  # in training and validation
     batches = strategy.training_batches(devices, **_training_data(recipe, step, skipped[0]))
     validation, validation_steps = _validation_batches(recipe, devices, skipped[1])
@@ -80,18 +80,16 @@ def _train(recipe, devices, checkpoint, verbose):
     if checkpoint:
         checkpoint.restore(model)
     elif recipe.weights is not None:
-        load_weights(
-            model, recipe.weights, training_dataset(**_training_data(recipe, 0, skipped[0]))
-        )
+        data = {**_training_data(recipe, 0, skipped[0]), "cache": False}
+        load_weights(model, recipe.weights, training_dataset(**data))
         multi_worker.from_chief(devices, model.backbone.variables)
         skipped[0].clear()  # of what calibration read
-    # Checkpoints, best.keras and last.keras, and one that is being written.
     if writes:
-        run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
-    if writes and checkpoint:
         run_folder.clear_unfinished(recipe.out)
-    elif writes:
-        _begin_folder(recipe, labels)
+        # Checkpoints, best.keras and last.keras, and one that is being written.
+        run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
+        if checkpoint is None:
+            _begin_folder(recipe, labels)
     with StopSignals() as signals:
         if multi_worker.num_workers(devices) > 1:
             signals = multi_worker.AgreedSignals(signals, devices)

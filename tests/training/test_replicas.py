@@ -6,6 +6,7 @@ import sys
 CODE = """
 import keras, numpy as np, tensorflow as tf
 import gff_keras as gff
+from gff_keras.backbones.pretrained import calibrate
 from gff_keras.training.losses import SegmentationCrossEntropy
 
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -25,8 +26,19 @@ def run(strategy):
     losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
     return losses, [w.numpy() for w in model.weights]  # running statistics, too
 
-one = run(tf.distribute.get_strategy())
-two = run(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+def calibrated(strategy):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        images = keras.Input((9, 11, 3))
+        features = gff.layers.Conv2D(4, 3, name="first_conv")(images)
+        backbone = keras.Model(images, gff.layers.BatchNormalization(name="first_bn")(features))
+    calibrate(backbone, [x, x[:3]], ["first_conv"])
+    return [w.numpy() for w in backbone.weights]
+
+one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for a, b in zip(calibrated(one), calibrated(two), strict=True):
+    np.testing.assert_array_equal(a, b)
+one, two = run(one), run(two)
 np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
 for a, b in zip(one[1], two[1], strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
