@@ -95,6 +95,24 @@ def prepare_fit(model):
         model.test_step = _with_an_axis(model.test_step)
 
 
+def draw_apart(model):
+    """Give each replica random numbers of its own: with the same, dropout would repeat its masks.
+
+    Call it once, when the model has its first weights or those of a checkpoint, which has the
+    random state of the first replica; those of the others follow from it.
+    """
+    strategy = strategy_of(model)
+    states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
+
+    def shift():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for state in states:  # (seed, numbers drawn)
+            state.assign(state.value + tf.cast([replica, 0], state.dtype))
+
+    if strategy.num_replicas_in_sync > 1:
+        strategy.run(shift)
+
+
 def from_chief(strategy, variables):
     """Give variables the chief's values, where each worker has computed its own."""
     if num_workers(strategy) == 1:

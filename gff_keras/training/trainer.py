@@ -84,6 +84,7 @@ def _train(recipe, devices, checkpoint, verbose):
         load_weights(model, recipe.weights, training_dataset(**data))
         multi_worker.from_chief(devices, model.backbone.variables)
         skipped[0].clear()  # of what calibration read
+    multi_worker.draw_apart(model)
     if writes:
         run_folder.clear_unfinished(recipe.out)
         # Checkpoints, best.keras and last.keras, and one that is being written.
