@@ -10,6 +10,7 @@ y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
 import keras
 
 from gff_keras import backbones, layers
+from gff_keras.layers.replicas import apart
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -129,8 +130,11 @@ class GFFNet(keras.Model):
         """The compiled loss on `logits`, plus `aux_loss_weight` times the same on `aux_logits`."""
         if not isinstance(y_pred, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if not training:
+            with apart():
+                return super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
         loss = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
-        if training and self.aux_head:
+        if self.aux_head:
             if not isinstance(self.loss, keras.losses.Loss):
                 raise ValueError(
                     f"loss={self.loss!r} cannot serve the auxiliary head; compile with a loss "

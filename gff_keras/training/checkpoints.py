@@ -21,21 +21,24 @@ import keras
 import numpy as np
 
 from gff_keras.training.interruptions import Stopped
+from gff_keras.training.multi_worker import is_chief, strategy_of
 from gff_keras.training.run_folder import CHECKPOINTS, replacing
 
-# Fields of a recipe that change nothing in what is computed. The records may have moved; the
-# header tells whether they are the same. The weights are in the checkpoint.
+# Fields of a recipe that change nothing in what a run computes. Records may have moved: the header
+# tells whether they are the same. What was damaged in them has stopped the run, or it is known.
 MAY_CHANGE = {
     "data",
     "out",
     "weights",
     "cache",
+    "on_error",
     "checkpoint_every",
     "keep",
     "overwrite",
     "resume",
+    "cpu_replicas",
 }
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Checkpoint(NamedTuple):
@@ -90,7 +93,7 @@ class Checkpoint(NamedTuple):
                     "another version of this package?"
                 )
             for variable, value in zip(variables, values, strict=True):
-                _assign(variable, value)
+                _assign(variable, value, is_chief(strategy_of(model)))
 
 
 def values(model):
@@ -113,6 +116,7 @@ def write(path, header, values):
         OSError: it cannot be written; what lay there before is untouched.
     """
     arrays = {f"{name}_{i}": v for name, group in values.items() for i, v in enumerate(group)}
+    header = {**header, "variables": {name: len(group) for name, group in values.items()}}
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, header=json.dumps(header), **arrays)
@@ -263,7 +267,8 @@ class SaveBest(keras.callbacks.Callback):
         mean_iou = (logs or {}).get("val_mean_iou", -math.inf)
         if mean_iou > self.best:
             self.best = mean_iou
-            _save_model(self.model, self.out / "best.keras", self.writes)
+            if self.writes:
+                save_model(self.model, self.out / "best.keras")
 
 
 class SaveLast(keras.callbacks.Callback):
@@ -275,13 +280,14 @@ class SaveLast(keras.callbacks.Callback):
         self.writes = writes
 
     def on_epoch_end(self, epoch, logs=None):
-        _save_model(self.model, self.out / "last.keras", self.writes)
+        if self.writes:
+            save_model(self.model, self.out / "last.keras")
 
 
-def _save_model(model, path, writes):
-    if writes:
-        with replacing(path) as temporary:
-            model.save(temporary)
+def save_model(model, path):
+    """Write a .keras file in one piece."""
+    with replacing(path) as temporary:
+        model.save(temporary)
 
 
 def _variables(model):
@@ -292,23 +298,24 @@ def _variables(model):
     }
 
 
-def _assign(variable, value):
+def _assign(variable, value, on_chief):
     replicas = getattr(variable.value, "values", ())  # of tf.distribute
     if not replicas or variable.synchronization != "on_read":
         variable.assign(value)
         return
     # The value is a sum over replicas. TensorFlow would give each an equal part, rounded.
     for i, replica in enumerate(replicas):
-        replica.assign(value if i == 0 else np.zeros_like(value))
+        replica.assign(value if on_chief and i == 0 else np.zeros_like(value))
 
 
 def _read(path):
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}  # checks their CRCs
-    header = json.loads(str(arrays.pop("header")))
-    values: dict = {"model": [], "optimizer": [], "metrics": []}
-    for name, value in arrays.items():  # in the order of writing
-        values[name.split("_")[0]].append(value)
+    header = json.loads(str(arrays["header"]))
+    values = {
+        name: [arrays[f"{name}_{i}"] for i in range(count)]
+        for name, count in header["variables"].items()
+    }
     return Checkpoint(path, header, values)
 
 

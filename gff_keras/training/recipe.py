@@ -107,6 +107,8 @@ class Recipe:
     """Hard examples only: pixels whose true class has at most this probability, such as 0.7."""
     ohem_min_kept: float = 1 / 16
     """Smallest share of the labelled pixels that ohem keeps."""
+    cpu_replicas: int = 0
+    """Train on so many logical CPUs in step, to try replicas; 0: on all GPUs, or on the CPU."""
     seed: int = 0
     """Of weights, data order, augmentation and dropout."""
     overwrite: bool = False
@@ -136,6 +138,8 @@ class Recipe:
         for name in ("total_steps", "accumulate"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.cpu_replicas < 0:
+            raise ValueError(f"cpu_replicas={self.cpu_replicas} must not be negative.")
         if self.overwrite and self.resume:
             raise ValueError("overwrite and resume exclude each other: give one of them.")
         if not 0 <= self.dropout < 1:

@@ -9,6 +9,7 @@ OUT/checkpoints/         what `resume` goes on from
 OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
 """
 
+import contextlib
 import math
 
 import keras
@@ -17,13 +18,12 @@ from gff_keras.backbones.pretrained import calibrate, load_folded_resnet
 from gff_keras.data import (
     LabelSet,
     SkippedRecords,
-    evaluation_dataset,
     num_examples,
     open_records,
     training_dataset,
 )
 from gff_keras.evaluation.metrics import SegmentationMetrics
-from gff_keras.training import checkpoints, run_folder
+from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
 from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
 from gff_keras.visualization import learning_curves
@@ -47,13 +47,22 @@ def train(recipe, verbose="auto"):
             the recipe or the records are not those that the run was begun with.
         FileExistsError: `out` already holds a run, or another process is writing it.
         OSError: `out` cannot be written or has too little space.
+        ConnectionError: another worker has stopped.
         Stopped: SIGTERM or SIGINT arrived; a checkpoint was saved.
     """
-    with run_folder.locked(recipe.out):
-        return _train(recipe, _checkpoint(recipe), verbose)
+    devices = strategy.choose(recipe.cpu_replicas)  # before TensorFlow starts its devices
+    line, writes = strategy.describe(devices, recipe.batch_size), multi_worker.is_chief(devices)
+    lock = run_folder.locked(recipe.out) if writes else contextlib.nullcontext()
+    with multi_worker.together(devices), lock:
+        if writes:
+            print(line)
+        return _train(recipe, devices, _checkpoint(recipe, writes), verbose if writes else 0)
 
 
-def _train(recipe, checkpoint, verbose):
+def _train(recipe, devices, checkpoint, verbose):
+    writes = multi_worker.is_chief(devices)
+    step = checkpoint.step if checkpoint else 0
+    multi_worker.agree(devices, step, recipe.out)
     keras.utils.set_random_seed(recipe.seed)
     labels = LabelSet.from_records(recipe.data)
     steps, epochs, total_steps = _length(recipe)
@@ -62,26 +71,32 @@ def _train(recipe, checkpoint, verbose):
         checkpoint.check(recipe.fields(), records)
         if checkpoint.header["finished"]:
             return _finished(recipe)
-    step = checkpoint.step if checkpoint else 0
     skipped = [SkippedRecords(), SkippedRecords()]  # in training and validation
-    batches = _training_batches(recipe, step, skipped[0])
-    validation = _validation_batches(recipe, skipped[1])
-    model = recipe.model(labels.num_classes)
+    batches = strategy.training_batches(devices, **_training_data(recipe, step, skipped[0]))
+    validation, validation_steps = _validation_batches(recipe, devices, skipped[1])
+    with devices.scope():
+        model = recipe.model(labels.num_classes)
     if recipe.weights is not None and not checkpoint:
-        load_weights(model, recipe.weights, batches)
+        data = {**_training_data(recipe, 0, skipped[0]), "cache": False}
+        load_weights(model, recipe.weights, training_dataset(**data))
+        multi_worker.from_chief(devices, model.backbone.variables)
         skipped[0].clear()  # of what calibration read
-    _compile(model, recipe, labels, total_steps)
+    with devices.scope():
+        _compile(model, recipe, labels, total_steps)
     if checkpoint:
         checkpoint.restore(model)
-    # Checkpoints, best.keras and last.keras, and one that is being written.
-    run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
-    if checkpoint:
+    multi_worker.draw_apart(model)
+    if writes:
         run_folder.clear_unfinished(recipe.out)
-    else:
-        _begin_folder(recipe, labels)
+        # Checkpoints, best.keras and last.keras, and one that is being written.
+        run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
+        if checkpoint is None:
+            _begin_folder(recipe, labels)
     with StopSignals() as signals:
+        if multi_worker.num_workers(devices) > 1:
+            signals = multi_worker.AgreedSignals(signals, devices)
         callbacks = ResumableCallbacks(
-            _callbacks(recipe, records, steps, checkpoint, skipped, signals),
+            _callbacks(recipe, records, steps, checkpoint, skipped, signals, writes),
             step,
             steps,
             total_steps,
@@ -97,22 +112,23 @@ def _train(recipe, checkpoint, verbose):
             steps_per_epoch=steps,
             epochs=epochs,
             validation_data=validation,
+            validation_steps=validation_steps,
             callbacks=callbacks,
             shuffle=False,  # the data set shuffles
             verbose=verbose,
         )
-    if recipe.ema is not None:  # `fit` ends with the average in the model
-        with run_folder.replacing(recipe.out / "average.keras") as path:
-            model.save(path)
-    learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
+    if writes:
+        if recipe.ema is not None:  # `fit` ends with the average in the model
+            checkpoints.save_model(model, recipe.out / "average.keras")
+        learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
     return model, history.history
 
 
-def _checkpoint(recipe):
+def _checkpoint(recipe, writes):
     """The checkpoint to go on from, or None: the run begins."""
     out = recipe.out
     if not recipe.resume:
-        if run_folder.holds_run(out) and not recipe.overwrite:
+        if writes and run_folder.holds_run(out) and not recipe.overwrite:
             raise FileExistsError(
                 f"{out} already holds a run; choose another --out, go on with it by --resume, or "
                 "replace it by --overwrite."
@@ -156,6 +172,7 @@ def _compile(model, recipe, labels, total_steps):
         model.make_test_function()  # without XLA: it would compile anew for every size of an image
         model.jit_compile = True
     checkpoints.make_variables(model)
+    multi_worker.prepare_fit(model)
 
 
 def load_weights(model, path, batches):
@@ -182,10 +199,11 @@ def _description(recipe):
     return {"examples": split.num_examples, "bytes": split.num_bytes}
 
 
-def _training_batches(recipe, step, skipped):
-    return training_dataset(
-        recipe.data,
-        recipe.train_split,
+def _training_data(recipe, step, skipped):
+    """Arguments of `training_dataset`."""
+    return dict(
+        data_dir=recipe.data,
+        split=recipe.train_split,
         batch_size=recipe.batch_size,
         augmentation=recipe.augmentation(),
         image_size=recipe.image_size,
@@ -197,12 +215,13 @@ def _training_batches(recipe, step, skipped):
     )
 
 
-def _validation_batches(recipe, skipped):
+def _validation_batches(recipe, devices, skipped):
     """Whole images; one at a time where sizes may differ: padding would change the context."""
     if recipe.val_split not in open_records(recipe.data).info.splits:
         print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
-        return None
-    return evaluation_dataset(
+        return None, None
+    return strategy.validation_batches(
+        devices,
         recipe.data,
         recipe.val_split,
         batch_size=recipe.batch_size if recipe.image_size else 1,
@@ -212,15 +231,16 @@ def _validation_batches(recipe, skipped):
     )
 
 
-def _callbacks(recipe, records, steps, checkpoint, skipped, signals):
+def _callbacks(recipe, records, steps, checkpoint, skipped, signals, writes):
     """In the order in which they are called: nothing may come after what saves the others' work."""
     out, header, earlier = recipe.out, {}, keras.callbacks.History()
     if checkpoint:
         header = checkpoint.header
-        earlier.history = history_until(out / "history.csv", checkpoint.step // steps)
+        if writes:
+            earlier.history = history_until(out / "history.csv", checkpoint.step // steps)
         for split, saved in zip(skipped, header["skipped"], strict=True):
             split.restore(saved)
-    best = checkpoints.SaveBest(out, header.get("best", -math.inf))
+    best = checkpoints.SaveBest(out, header.get("best", -math.inf), writes)
 
     def state():
         return {
@@ -230,17 +250,21 @@ def _callbacks(recipe, records, steps, checkpoint, skipped, signals):
             "skipped": [split.state() for split in skipped],
         }
 
-    return [
-        LogLearningRate(),
-        earlier,
+    logs = [
         keras.callbacks.CSVLogger(out / "history.csv", append=checkpoint is not None),
         keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
         ListSkipped(skipped, out / "skipped.txt"),
+    ]
+    return [
+        *([signals] if isinstance(signals, keras.callbacks.Callback) else []),
+        LogLearningRate(),
+        earlier,
+        *(logs if writes else []),
         best,
         *([] if recipe.ema is None else [ValidateAverage()]),
-        checkpoints.SaveLast(out),
+        checkpoints.SaveLast(out, writes),
         checkpoints.Checkpoints(
-            out, state, recipe.checkpoint_every, recipe.keep, signals, resumed=checkpoint
+            out, state, recipe.checkpoint_every, recipe.keep, signals, checkpoint, writes
         ),
     ]
 

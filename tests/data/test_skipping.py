@@ -139,3 +139,13 @@ def test_a_label_outside_the_table_stops_with_its_value(records, tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match="its label holds 2"):
         list(training_dataset(folder, **options).take(5))
     assert len(list(training_dataset(records, **options).take(5))) == 5
+
+
+def test_what_was_skipped_survives_as_json():
+    skipped, again = SkippedRecords(), SkippedRecords()
+    for number in (11, 2, 11):
+        skipped.add(number, f"record {number} is cut")
+    again.restore(json.loads(json.dumps(skipped.state())))
+    assert str(again) == str(skipped) and str(again).startswith("damaged records skipped: 2, 3 ")
+    again.add(2, "record 2 is cut")
+    assert (again.count, skipped.count, len(again.reasons)) == (4, 3, 2)

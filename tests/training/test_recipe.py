@@ -43,6 +43,9 @@ def test_one_number_means_both_sides():
         ({"max_class_fraction": 0.0}, "max_class_fraction=0.0"),
         ({"rotation": -1.0}, "rotation=-1.0"),
         ({"blur": 99.0}, "blur=99.0"),
+        ({"checkpoint_every": 0}, "checkpoint_every=0"),
+        ({"keep": 0}, "keep=0"),
+        ({"overwrite": True, "resume": True}, "exclude each other"),
     ],
     ids=str,
 )

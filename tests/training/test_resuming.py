@@ -17,7 +17,7 @@ import tensorflow as tf
 from gff_keras.cli import main
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import Stopped, checkpoints, train
-from gff_keras.training.interruptions import ResumableCallbacks
+from gff_keras.training.interruptions import ResumableCallbacks, StopSignals
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
 from gff_keras.training.trainer import LogLearningRate
@@ -238,6 +238,29 @@ def test_callbacks_see_the_numbers_of_an_uninterrupted_run(rng):
         data, initial_epoch=1, epochs=3, steps_per_epoch=3, callbacks=callbacks, shuffle=False
     )
     assert seen == ["epoch 1", 1, 2, "end", "epoch 2", 0, 1, "end"]
+
+
+@pytest.mark.parametrize(
+    "every, keep, steps", [(100, 9, [0, 2, 5, 7, 8]), (2, 9, [0, 2, 4, 5, 7, 8]), (1, 2, [7, 8])]
+)
+def test_when_checkpoints_are_written(tmp_path, rng, every, keep, steps):
+    """At the start, every so many steps, before the last step of an epoch and at the end."""
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    model.build((None, 3))
+    model.optimizer.build(model.trainable_variables)
+    batch = rng.normal(size=(2, 3)), rng.normal(size=(2, 1))
+    data = tf.data.Dataset.from_tensors(batch).repeat()
+    save = checkpoints.Checkpoints(tmp_path, dict, every, keep, StopSignals())
+    callbacks = ResumableCallbacks(
+        [save], step=0, steps=3, total_steps=8, add_history=True, model=model, epochs=3
+    )
+    model.fit(data, epochs=3, steps_per_epoch=3, callbacks=callbacks, shuffle=False)
+    paths = sorted((tmp_path / "checkpoints").iterdir())
+    assert [int(path.stem[5:]) for path in paths] == steps
+    last = checkpoints.newest(tmp_path)
+    assert last.header["finished"]
+    np.testing.assert_array_equal(last.values["model"][0], model.layers[0].kernel)
 
 
 @pytest.mark.parametrize("position", [200, -30, -400])

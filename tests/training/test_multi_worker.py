@@ -1,0 +1,130 @@
+"""Two workers on this machine train as one process; one that is lost stops the other."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from gff_keras.training import multi_worker
+
+WORKERS = {"worker": ["a:1", "b:2"]}
+
+
+def ends(workers):
+    """Wait for the end of processes: their exit statuses, outputs and errors."""
+    texts = [worker.communicate(timeout=300) for worker in workers]
+    return [worker.returncode for worker in workers], *zip(*texts, strict=True)
+
+
+def wait_for(path, workers):
+    deadline = time.monotonic() + 200
+    while not path.exists():
+        assert time.monotonic() < deadline and all(w.poll() is None for w in workers)
+        time.sleep(0.01)
+
+
+def test_two_workers_equal_one_process(uneven_recipe, start_workers, assert_same_run, tmp_path):
+    statuses, outputs, errors = ends(start_workers(uneven_recipe, "--out", tmp_path / "two"))
+    assert statuses == [0, 0], errors
+    assert "2 replicas on 2 machines (CPU:0 on each), 2 images each\n" in outputs[0]
+    assert "Epoch" not in outputs[1]  # the chief alone reports
+    assert_same_run(tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_preempted_then_killed_then_resumed_equals_one_process(
+    uneven_recipe, start_workers, assert_same_run, tmp_path, lost
+):
+    out = tmp_path / "two"
+    arguments = [uneven_recipe, "--out", out, "--checkpoint_every", "1", "--resume"]
+
+    workers = start_workers(*arguments)
+    wait_for(out / "checkpoints/step_00000001.npz", workers)
+    workers[lost].send_signal(signal.SIGTERM)  # both stop after the same step
+    statuses, _, errors = ends(workers)
+    assert statuses == [143, 143], errors
+    assert all("--resume goes on there" in text for text in errors)
+
+    workers = start_workers(*arguments)
+    wait_for(out / "checkpoints/step_00000005.npz", workers)
+    workers[lost].kill()
+    began = time.monotonic()
+    statuses, _, errors = ends(workers)
+    assert time.monotonic() - began < 60
+    assert statuses[lost] == -signal.SIGKILL and statuses[1 - lost] == 2, errors
+    assert "another worker has stopped, so this one stops, too" in errors[1 - lost]
+    assert "Traceback" not in errors[1 - lost]
+
+    statuses, outputs, errors = ends(start_workers(*arguments))
+    assert statuses == [0, 0], errors
+    assert "going on after step" in outputs[0]
+    assert_same_run(out)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Function that sets variables where those of clusters are unset."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
+
+    def change(**variables):
+        for name, value in variables.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            monkeypatch.setenv(name, text)
+
+    yield change
+    os.environ.pop("TF_CONFIG", None)  # may be made from Slurm's
+
+
+@pytest.mark.parametrize(
+    "config, addresses",
+    [
+        ({}, None),
+        ("", None),
+        ({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}, None),
+        ({"cluster": WORKERS, "task": {"type": "worker", "index": 1}}, ["a:1", "b:2"]),
+        (
+            {"cluster": {"chief": ["c:0"], **WORKERS}, "task": {"type": "chief", "index": 0}},
+            ["c:0", "a:1", "b:2"],
+        ),
+    ],
+)
+def test_workers_of_tf_config(environment, config, addresses):
+    environment(TF_CONFIG=config)
+    assert multi_worker.cluster() == addresses
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ("{oops", "TF_CONFIG={oops does not tell"),
+        ({"cluster": WORKERS}, "does not tell the workers"),
+        ({"cluster": WORKERS, "task": {"type": "worker", "index": 2}}, "does not tell the workers"),
+        (
+            {"cluster": {**WORKERS, "ps": ["c:0"]}, "task": {"type": "ps", "index": 0}},
+            "makes this process a 'ps'",
+        ),
+    ],
+)
+def test_a_wrong_tf_config_is_refused(environment, config, message):
+    environment(TF_CONFIG=config)
+    with pytest.raises(ValueError, match=message):
+        multi_worker.cluster()
+
+
+def test_workers_of_slurm(environment):
+    """In the order of their ranks: n9 before n10; ports differ on one host, and between jobs."""
+    slurm = dict(SLURM_STEP_NODELIST="n[9-10],m", SLURM_STEP_TASKS_PER_NODE="1(x2),2")
+    slurm |= dict(SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="3", SLURM_JOB_ID="2001")
+    environment(**slurm)
+    expected = ["n9:10016", "n10:10016", "m:10016", "m:10017"]
+    assert multi_worker.cluster() == expected == multi_worker.cluster()
+    assert json.loads(os.environ["TF_CONFIG"])["task"] == {"type": "worker", "index": 3}
+
+
+def test_tf_config_comes_before_slurm(environment):
+    environment(TF_CONFIG={}, SLURM_STEP_NUM_TASKS="2")
+    assert multi_worker.cluster() is None

@@ -1,0 +1,197 @@
+"""The folder of a run: one writer, room for what it writes, and files that are whole."""
+
+import collections
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from gff_keras.cli import main
+from gff_keras.training import run_folder
+from tests.training.test_trainer import contents
+
+RECIPE = """
+from pathlib import Path
+from tests.tiny import tiny_recipe
+RECIPE = tiny_recipe(Path({data!r}), Path("runs/tiny"))
+"""
+Disk = collections.namedtuple("Disk", "total used free")
+
+
+@pytest.fixture
+def command(records, tmp_path, capsys):
+    """Function that runs `gff-keras train` on the tiny recipe; returns status, stdout, stderr."""
+    path = tmp_path / "tiny.py"
+    path.write_text(RECIPE.format(data=str(records)))
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = main(["train", str(path), *(str(argument) for argument in arguments)])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def finished(trained, tmp_path):
+    """A copy of a finished run of the tiny recipe."""
+    return shutil.copytree(trained[0].out, tmp_path / "run")
+
+
+def refusal(result):
+    status, _, err = result
+    assert status == 2
+    (line,) = [line for line in err.splitlines() if line]
+    return line.removeprefix("gff-keras train: error: ")
+
+
+def test_a_finished_run_says_so_and_stays(command, finished, trained):
+    before = contents(finished)
+    status, out, _ = command("--out", finished, "--resume")
+    assert status == 0
+    assert f"{finished}: the run is finished, there is nothing to resume." in out
+    assert contents(finished) == before
+    assert (finished / "checkpoints" / "step_00000006.npz").exists()
+
+
+def test_another_recipe_is_refused_by_its_fields(command, finished):
+    before = contents(finished)
+    arguments = ("--out", finished, "--resume")
+    error = refusal(command(*arguments, "--learning_rate", "0.5", "--batch_size", "1"))
+    assert "batch_size=1 (was 2), learning_rate=0.5 (was 0.02)" in error
+    assert str(finished) in error
+    assert "epochs=9 (was 2)" in refusal(command(*arguments, "--epochs", "9"))
+    assert "seed=1 (was 0)" in refusal(command(*arguments, "--seed", "1"))
+    assert "--resume" in refusal(command("--out", finished))
+    assert command(*arguments, "--keep", "9", "--checkpoint_every", "3", "--cache", "False")[0] == 0
+    assert contents(finished) == before
+
+
+def test_moved_records_go_on_and_others_do_not(command, finished, records, tmp_path):
+    moved = shutil.copytree(records, tmp_path / "moved")
+    arguments = ("--out", finished, "--resume", "--data", moved)
+    assert command(*arguments)[0] == 0
+    info = json.loads((moved / "dataset_info.json").read_text())
+    info["splits"][0]["numBytes"] = "77"
+    (moved / "dataset_info.json").write_text(json.dumps(info))
+    assert f"{moved} holds other records" in refusal(command(*arguments))
+
+
+def test_models_without_checkpoints_are_not_overwritten(command, finished):
+    shutil.rmtree(finished / "checkpoints")
+    before = contents(finished)
+    error = refusal(command("--out", finished, "--resume"))
+    assert "no checkpoint to go on from" in error and "--overwrite" in error
+    assert contents(finished) == before
+
+
+def test_two_runs_in_one_folder_are_refused(command, finished, tmp_path):
+    holder = (
+        "import sys, time, pathlib; from gff_keras.training.run_folder import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    held = [sys.executable, "-c", holder, str(finished)]
+    with subprocess.Popen(held, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        before = contents(finished)
+        for switch in ("--resume", "--overwrite"):
+            error = refusal(command("--out", finished, switch))
+            assert f"{finished} is in use by another run (process {process.pid} on " in error
+        assert contents(finished) == before
+        process.kill()
+    assert command("--out", finished, "--resume")[0] == 0  # no lock is left over
+    assert not (finished / "run.lock").exists()
+
+
+def test_a_full_disk_is_refused_before_training(command, finished, monkeypatch, tmp_path):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**9, 10**9, 5000))
+    error = refusal(command("--out", tmp_path / "new" / "run", "--keep", "2"))
+    assert "0.00 GB of free space" in error and "5 files of" in error and "lower --keep" in error
+    assert not (tmp_path / "new").exists()
+    # What lies there counts as free, but these 16 files are more; nothing of it is removed before.
+    before = contents(finished)
+    assert "16 files" in refusal(command("--out", finished, "--overwrite", "--keep", "13"))
+    assert contents(finished) == before
+
+
+def test_space_counts_the_files_of_the_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10**9, 10**9, 500))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_00000001.npz").write_bytes(bytes(300))
+    (tmp_path / "best.keras").write_bytes(bytes(199))
+    (tmp_path / "notes").write_bytes(bytes(1000))
+    run_folder.check_space(tmp_path, 333, 3)
+    with pytest.raises(OSError, match="3 files"):
+        run_folder.check_space(tmp_path, 334, 3)
+
+
+def test_an_unwritable_folder_is_refused(command):
+    error = refusal(command("--out", "/proc/self/run"))
+    assert "/proc/self/run cannot be written" in error and "--out" in error
+
+
+def test_replacing_is_whole_or_nothing(tmp_path):
+    path = tmp_path / "last.keras"
+    path.write_text("old")
+    with pytest.raises(OSError, match=f"{path} cannot be written .no room"):
+        with run_folder.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("no room")
+    assert [each.name for each in tmp_path.iterdir()] == ["last.keras"]
+    assert path.read_text() == "old"
+    with run_folder.replacing(path) as temporary:
+        temporary.write_text("new")
+        assert (path.read_text(), temporary.suffix) == ("old", ".keras")
+    assert path.read_text() == "new"
+    temporary.write_text("of a killed run")
+    run_folder.clear_unfinished(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["last.keras"]
+
+
+MIRRORED = """
+import numpy as np, tensorflow as tf
+from gff_keras.evaluation.metrics import SegmentationMetrics
+from gff_keras.training import checkpoints
+from gff_keras.training.losses import SegmentationCrossEntropy
+from gff_keras.training.optimizers import SGD
+from tests.tiny import tiny_model
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+rng = np.random.default_rng(0)
+with strategy.scope():
+    model = tiny_model(aux_head=False)
+    model.compile(SGD(), SegmentationCrossEntropy(), metrics=[SegmentationMetrics(3)])
+    checkpoints.make_variables(model)
+labels = rng.integers(0, 3, (1, 5, 7))  # 35 pixels: no even number
+logits = rng.normal(size=(1, 5, 7, 3)).astype("float32")
+
+def count():
+    for _ in range(1 + tf.distribute.get_replica_context().replica_id_in_sync_group):
+        model.compute_metrics(None, labels, {"logits": logits})
+
+strategy.run(count)
+before = checkpoints.values(model)
+results = {name: float(value) for name, value in model.get_metrics_result().items()}
+assert before["metrics"][-1].sum() == 35 * 3, before["metrics"]
+for group in before.values():
+    assert group
+model.reset_metrics()
+checkpoints.Checkpoint(None, {}, before).restore(model)
+for name, group in checkpoints.values(model).items():
+    for a, b in zip(before[name], group, strict=True):
+        np.testing.assert_array_equal(a, b)
+assert results == {name: float(value) for name, value in model.get_metrics_result().items()}
+print("equal")
+"""
+
+
+def test_sums_over_replicas_are_saved_and_restored():
+    """TensorFlow would give each replica the half of an odd count, rounded down."""
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
