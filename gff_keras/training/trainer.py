@@ -24,6 +24,7 @@ from gff_keras.data import (
 )
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training.averaging import ValidateAverage
+from gff_keras.training.xla import compile_train_step
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
@@ -84,8 +85,7 @@ def train(recipe, verbose="auto"):
         jit_compile=False,
     )
     if recipe.jit_compile:
-        model.make_test_function()  # without XLA: it would compile anew for every size of an image
-        model.jit_compile = True
+        compile_train_step(model)
     _prepare_folder(recipe, labels)
     history = model.fit(
         batches,

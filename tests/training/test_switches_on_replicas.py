@@ -41,6 +41,13 @@ def run(strategy):
             callbacks=[gff.averaging.ValidateAverage()],
             verbose=0,
         ).history
+    if strategy is two:
+        try:
+            gff.xla.compile_train_step(model)
+        except ValueError as error:
+            assert "this run has 2 replicas" in str(error)
+        else:
+            raise AssertionError("XLA on two replicas was not refused")
     return losses, [np.asarray(v) for v in model.weights + model.optimizer.variables]
 
 expected, result = run(one), run(two)
