@@ -3,7 +3,7 @@
 from gff_keras import data, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
-from gff_keras.training import averaging, freezing, losses, optimizers, schedules
+from gff_keras.training import averaging, freezing, losses, optimizers, schedules, xla
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "metrics",
     "optimizers",
     "schedules",
+    "xla",
 ]

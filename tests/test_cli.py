@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -207,6 +208,36 @@ def test_train(run, refused, records, tmp_path):
     assert recipe["crop_size"] == [33, 33]
     assert (tmp_path / "run" / "last.keras").is_file()
     assert "already holds a run" in refused(*arguments)
+
+
+def test_train_with_every_switch(run, records, tmp_path):
+    switches = "--dtype mixed_float16 --jit_compile --accumulate 2 --clip_norm 0.5 --ema 0.5"
+    switches += " --freeze_bn all --frozen_stages 2 --ohem 0.7 --ohem_min_kept 0.1"
+    switches += " --class_weights 1 2 0.5 --label_smoothing 0.1 --warmup_steps 1"
+    paths = ("--data", records, "--out", tmp_path / "run", "--image_size", "33", "41")
+    arguments = (*SMALL, *paths, "--output_stride", "32", "--total_steps", "2")
+    status, _, err = run("train", "camvid_resnet18", *arguments, *switches.split())
+    assert status == 0, err
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert (recipe["class_weights"], recipe["freeze_bn"]) == ([1, 2, 0.5], "all")
+    model = keras.saving.load_model(tmp_path / "run" / "last.keras")
+    assert not model.backbone.get_layer("v2_stack_0_block2_2_conv").trainable
+    assert model.backbone.get_layer("v2_stack_1_block1_1_conv").trainable
+    assert model.optimizer.inner_optimizer.gradient_accumulation_steps == 2
+    assert (tmp_path / "run" / "average.keras").is_file()
+
+
+def test_switches_that_do_not_fit(run, refused, records, tmp_path):
+    for flags in ("--ema 2.0", "--accumulate 0", "--frozen_stages 7", "--ohem 1.5"):
+        status, out, err = run("train", "camvid_resnet18", *flags.split())
+        assert status == 2
+        assert flags.removeprefix("--").replace(" ", "=") in out + err
+    arguments = (*SMALL, "--data", records, "--out", tmp_path / "run", "--total_steps", "3")
+    error = refused("train", "camvid_resnet18", *arguments, "--class_weights", "1", "2")
+    assert "class_weights has 2 numbers for 3 classes: sky, road, car" in error
+    error = refused("train", "camvid_resnet18", *arguments, "--accumulate", "4")
+    assert "accumulate=4 never moves the weights in 3 steps" in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluate_prints_and_saves(run, model, records, tmp_path):

@@ -154,7 +154,7 @@ class Recipe:
             raise ValueError(f"freeze_bn={self.freeze_bn!r} is not 'backbone', 'all' or None.")
         self.augmentation()  # refuse what is out of range
         self._cross_entropy(self.class_weights)
-        self.schedule(self.total_steps or self.warmup_steps + 1)
+        self.schedule(self.total_steps or max(self.warmup_steps, 0) + 1)
 
     def augmentation(self):
         """Return the recipe's `Augmentation`."""

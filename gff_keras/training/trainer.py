@@ -26,6 +26,7 @@ from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
 from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
+from gff_keras.training.xla import compile_train_step
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
@@ -169,8 +170,7 @@ def _compile(model, recipe, labels, total_steps):
         jit_compile=False,
     )
     if recipe.jit_compile:
-        model.make_test_function()  # without XLA: it would compile anew for every size of an image
-        model.jit_compile = True
+        compile_train_step(model)
     checkpoints.make_variables(model)
     multi_worker.prepare_fit(model)
 

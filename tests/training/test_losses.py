@@ -63,6 +63,100 @@ def test_class_weights(rng):
     assert float(again(labels, logits)) == float(loss(labels, logits))
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 3, 1, 0, 2]], ids=["plain", "weighted"])
+def test_label_smoothing(rng, weights):
+    labels, logits = draw(rng)
+    valid = labels != 255
+    share = 0.9 * np.eye(5)[np.where(valid, labels, 0)] + 0.1 / 5  # of each class in the truth
+    losses = -(share * log_softmax(logits)).sum(-1)
+    weight = valid * np.array(weights or [1] * 5)[np.where(valid, labels, 0)]
+    loss = SegmentationCrossEntropy(label_smoothing=0.1, class_weights=weights)
+    expected = (losses * weight).sum() / weight.sum()
+    assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-6)
+
+
+def hard_pixels(labels, logits, threshold, min_kept):
+    """Mask, from a full sort: up to `threshold`, or else the share `min_kept`."""
+    valid = labels != 255
+    truth = np.where(valid, labels, 0)[..., None]
+    losses = -np.take_along_axis(log_softmax(logits), truth, -1)[..., 0]
+    at_least = np.round(min_kept * valid.sum()).astype(int)
+    last = np.sort(losses[valid])[-at_least] if at_least else np.inf
+    limit = -np.log(threshold) if threshold else np.inf
+    return valid & (losses >= min(last - 1e-6, limit))
+
+
+@pytest.mark.parametrize(
+    "threshold, min_kept", [(0.7, 0.0), (0.05, 0.0), (0.05, 0.5), (0.0, 0.2), (1.0, 0.1)]
+)
+def test_ohem_counts_the_hardest_pixels_alone(rng, threshold, min_kept):
+    labels, logits = draw(rng)
+    hard = hard_pixels(labels, logits, threshold, min_kept)
+    assert 0 < hard.sum() <= (labels != 255).sum()
+    variable = tf.Variable(logits)
+    loss_function = SegmentationCrossEntropy(ohem=threshold, ohem_min_kept=min_kept)
+    with tf.GradientTape() as tape:
+        loss = loss_function(labels.astype("uint8"), variable)
+    counted = np.abs(tape.gradient(loss, variable)).max(-1) > 0
+    np.testing.assert_array_equal(counted, hard)
+    assert float(loss) == pytest.approx(reference(np.where(hard, labels, 255), logits), rel=1e-5)
+
+
+def test_ohem_with_class_weights_and_smoothing(rng):
+    """They change what a pixel counts, not which pixels are hard."""
+    labels, logits = draw(rng)
+    hard = hard_pixels(labels, logits, 0.1, 0.3)
+    arguments = dict(class_weights=[1, 9, 0.1, 2, 4], label_smoothing=0.2)
+    mined = SegmentationCrossEntropy(ohem=0.1, ohem_min_kept=0.3, **arguments)
+    plain = SegmentationCrossEntropy(**arguments)
+    expected = float(plain(np.where(hard, labels, 255), logits))
+    assert float(mined(labels, logits)) == pytest.approx(expected, rel=1e-6)
+    assert expected != pytest.approx(float(plain(labels, logits)), rel=1e-2)
+
+
+def test_ohem_keeps_pixels_that_are_equally_hard(rng):
+    """So the order of pixels and images cannot matter."""
+    labels, logits = draw(rng)
+    logits = np.repeat(logits[:1], 3, axis=0)
+    labels = np.repeat(labels[:1], 3, axis=0)
+    one = SegmentationCrossEntropy(ohem=0.0, ohem_min_kept=7 / (labels[0] != 255).sum())
+    assert float(one(labels, logits)) == pytest.approx(float(one(labels[:1], logits[:1])), rel=1e-6)
+
+
+def test_ohem_in_a_graph_of_unknown_size_and_without_labels(rng):
+    loss = SegmentationCrossEntropy(ohem=0.5, ohem_min_kept=0.25)
+    sizes = (None, None, None)
+    specs = [tf.TensorSpec(sizes, tf.uint8), tf.TensorSpec((*sizes, 5), tf.float32)]
+    graph = tf.function(lambda labels, logits: loss(labels, logits), input_signature=specs)
+    labels, logits = draw(rng)
+    assert float(graph(labels.astype("uint8"), logits)) == pytest.approx(
+        float(loss(labels, logits))
+    )
+    assert float(graph(np.full((3, 9, 11), 255, "uint8"), logits)) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"label_smoothing": 1.5}, "label_smoothing=1.5"),
+        ({"ohem": -0.1}, "ohem=-0.1"),
+        ({"ohem_min_kept": 2}, "ohem_min_kept=2"),
+        ({"class_weights": [1, -1]}, r"class_weights=\(1.0, -1.0\)"),
+        ({"class_weights": [0, 0]}, r"class_weights=\(0.0, 0.0\)"),
+        ({"class_weights": [1, float("nan")]}, "class_weights=.*nan"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentationCrossEntropy(**arguments)
+
+
+def test_as_many_weights_as_classes(rng):
+    with pytest.raises(ValueError, match="class_weights has 4 numbers for 5 classes"):
+        SegmentationCrossEntropy(class_weights=[1, 2, 3, 4])(*draw(rng))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_logits_are_summed_in_float32(rng, dtype):
     labels, logits = draw(rng, shape=(2, 150, 150))  # beyond float16's 65504
@@ -94,8 +188,9 @@ def test_gradient_is_softmax_minus_truth_at_labelled_pixels(rng):
 
 
 def test_serialisation(rng):
-    loss = SegmentationCrossEntropy(ignore_label=3, name="ce")
+    loss = SegmentationCrossEntropy(3, None, 0.1, ohem=0.4, ohem_min_kept=0.3, name="ce")
     copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert copy.get_config() == loss.get_config()
     assert (type(copy), copy.ignore_label, copy.name) == (SegmentationCrossEntropy, 3, "ce")
     labels, logits = draw(rng, ignore_label=3)
     assert float(copy(labels, logits)) == float(loss(labels, logits))

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from gff_keras.data import Augmentation
+from gff_keras.data import Augmentation, LabelSet
 from gff_keras.training import Recipe
+from gff_keras.training.losses import SegmentationCrossEntropy
+from gff_keras.training.optimizers import SGD, LossScaleOptimizer
+from gff_keras.training.schedules import PolynomialDecay
 
+LABELS = LabelSet(
+    "three", ("sky", "pole", "car"), ((0, 0, 9), (9, 0, 0), (0, 9, 0)), thin=("pole",)
+)
 PATHS = dict(data=Path("records"), out=Path("runs/a"))
 
 
@@ -46,6 +52,17 @@ def test_one_number_means_both_sides():
         ({"checkpoint_every": 0}, "checkpoint_every=0"),
         ({"keep": 0}, "keep=0"),
         ({"overwrite": True, "resume": True}, "exclude each other"),
+        ({"accumulate": 0}, "accumulate=0"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0"),
+        ({"ema": 1.0}, "ema=1.0"),
+        ({"freeze_bn": "some"}, "freeze_bn='some'"),
+        ({"frozen_stages": 6}, "frozen_stages=6"),
+        ({"ohem": 1.2}, "ohem=1.2"),
+        ({"ohem_min_kept": -0.1}, "ohem_min_kept=-0.1"),
+        ({"class_weights": (1.0, -2.0)}, r"class_weights=\(1.0, -2.0\)"),
+        ({"label_smoothing": 2.0}, "label_smoothing=2.0"),
+        ({"warmup_steps": -1}, "warmup_steps=-1"),
+        ({"warmup_steps": 9, "total_steps": 9}, "warmup_steps=9"),
     ],
     ids=str,
 )
@@ -61,6 +78,45 @@ def test_augmentation_takes_every_switch():
     assert Recipe(**PATHS).augmentation() == Augmentation((864, 864))  # all of them off
 
 
+def test_switches_are_off_by_default(tiny_model):
+    recipe, labels = Recipe(**PATHS), LABELS
+    plain = SGD(PolynomialDecay(1e-3, 50, 0.9), momentum=0.9, weight_decay=1e-4)
+    assert recipe.optimizer(50).get_config() == {**plain.get_config(), "ema_momentum": 0.0}
+    assert recipe.loss(labels).get_config() == SegmentationCrossEntropy().get_config()
+    model = tiny_model()
+    recipe.freeze(model)
+    assert all(layer.trainable for layer in model._flatten_layers())
+
+
+def test_switches_reach_optimizer_and_loss():
+    recipe = Recipe(
+        **PATHS,
+        accumulate=3,
+        clip_norm=2.0,
+        ema=0.99,
+        warmup_steps=5,
+        ohem=0.6,
+        ohem_min_kept=0.2,
+        label_smoothing=0.1,
+        class_weights=(1.0, 2.0, 0.5),
+        thin_weight=4.0,
+        dtype="mixed_float16",
+    )
+    optimizer = recipe.optimizer(50)
+    assert type(optimizer) is LossScaleOptimizer
+    config = optimizer.inner_optimizer.get_config()
+    assert (config["gradient_accumulation_steps"], config["global_clipnorm"]) == (3, 2.0)
+    assert (config["use_ema"], config["ema_momentum"]) == (True, 0.99)
+    assert config["learning_rate"]["config"]["warmup_steps"] == 5
+    loss = recipe.loss(LABELS)
+    assert loss.class_weights == [1, 8, 0.5]  # the second class is thin
+    assert (loss.ohem, loss.ohem_min_kept, loss.label_smoothing) == (0.6, 0.2, 0.1)
+    with pytest.raises(ValueError, match="accumulate=3 never moves the weights in 2 steps"):
+        dataclasses.replace(recipe, warmup_steps=0).optimizer(2)
+    with pytest.raises(ValueError, match="2 numbers for 3 classes: sky, pole, car"):
+        dataclasses.replace(recipe, class_weights=(1.0, 2.0)).loss(LABELS)
+
+
 def test_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe(**PATHS).epochs = 3
@@ -68,12 +124,13 @@ def test_frozen():
 
 def test_json_holds_every_field_and_gives_the_recipe_back(tmp_path):
     recipe = Recipe(**PATHS, crop_size=(64,), weights=Path("w.npz"), total_steps=12, scale=(1, 2))
+    recipe = dataclasses.replace(recipe, class_weights=(1.0, 0.5), ohem=0.7)
     recipe.save(tmp_path / "recipe.json")
     fields = json.loads((tmp_path / "recipe.json").read_text())
     assert set(fields) == {field.name for field in dataclasses.fields(Recipe)}
     for name in ("data", "out", "weights"):
         fields[name] = Path(fields[name])
-    for name in ("crop_size", "scale"):
+    for name in ("crop_size", "scale", "class_weights"):
         fields[name] = tuple(fields[name])
     assert Recipe(**fields) == recipe
 

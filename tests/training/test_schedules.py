@@ -38,3 +38,22 @@ def test_serialisation():
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="total_steps=0"):
         PolynomialDecay(0.1, 0)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 4, 9])
+def test_warmup_rises_to_the_decay_and_leaves_the_rest(warmup):
+    schedule, plain = PolynomialDecay(0.02, 10, 0.9, warmup_steps=warmup), PolynomialDecay(0.02, 10)
+    steps = np.arange(12)
+    factor = np.minimum((steps + 1) / (warmup + 1), 1)
+    rates = np.array([float(schedule(step)) for step in steps])
+    expected = 0.02 * factor * np.maximum(1 - steps / 10, 0) ** 0.9
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-9)
+    np.testing.assert_array_equal(rates[warmup:], [float(plain(step)) for step in steps[warmup:]])
+    assert (rates[:10] > 0).all() and (rates[10:] == 0).all()
+    assert schedule.get_config()["warmup_steps"] == warmup
+
+
+@pytest.mark.parametrize("warmup", [-1, 10, 11])
+def test_a_warmup_that_does_not_fit_is_refused(warmup):
+    with pytest.raises(ValueError, match=f"warmup_steps={warmup}"):
+        PolynomialDecay(0.1, 10, warmup_steps=warmup)
