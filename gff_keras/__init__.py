@@ -3,7 +3,18 @@
 from gff_keras import data, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
-from gff_keras.training import losses, optimizers, schedules
+from gff_keras.training import callbacks, losses, optimizers, schedules
+from gff_keras.training.weights import load_weights
 
 __version__ = "0.1.0"
-__all__ = ["GFFNet", "data", "layers", "losses", "metrics", "optimizers", "schedules"]
+__all__ = [
+    "GFFNet",
+    "callbacks",
+    "data",
+    "layers",
+    "load_weights",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+]

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from gff_keras.data.label_check import all_known
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.layers.replicas import sum_over_replicas
 
@@ -15,6 +16,9 @@ class SegmentationCrossEntropy(keras.losses.Loss):
     optional `sample_weight`, (B,) or broadcastable to (B, H, W), weights each pixel. A batch with
     no labelled pixel has loss 0 and gradient 0. Under tf.distribute every replica divides by the
     pixels of all replicas, so that the sum of their gradients is the gradient of the global mean.
+
+    A label that is neither a class nor `ignore_label` stops with its value on TensorFlow; under XLA
+    and on other backends the loss is NaN and the gradient 0.
 
     Args:
         ignore_label: label of pixels that do not count.
@@ -38,9 +42,12 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         labels = ops.cast(y_true, "int32")
         if len(labels.shape) == len(logits.shape):
             labels = ops.squeeze(labels, -1)
+        num_classes = logits.shape[-1]
+        known = all_known(labels, num_classes, self.ignore_label)
         valid = ops.not_equal(labels, self.ignore_label)
         weights = ops.cast(valid, "float32")
-        labels = ops.where(valid, labels, 0)  # an index that exists; its weight is zero
+        # Indices that exist; their weight is zero, or else the loss is NaN.
+        labels = ops.where(valid, ops.clip(labels, 0, num_classes - 1), 0)
         losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         if self.class_weights is not None:
             weights = weights * ops.take(ops.array(self.class_weights, "float32"), labels)
@@ -49,7 +56,8 @@ class SegmentationCrossEntropy(keras.losses.Loss):
             if len(sample_weight.shape) == 1:  # one weight per image, as Keras's fit gives it
                 sample_weight = sample_weight[:, None, None]
             weights = weights * sample_weight
-        return ops.sum(losses * weights) / ops.maximum(sum_over_replicas(ops.sum(weights)), 1e-7)
+        loss = ops.sum(losses * weights) / ops.maximum(sum_over_replicas(ops.sum(weights)), 1e-7)
+        return ops.where(known, loss, float("nan"))
 
     def get_config(self):
         return {

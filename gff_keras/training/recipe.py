@@ -40,7 +40,9 @@ class Recipe:
     dtype: str = "float32"
     """Dtype policy: float32, mixed_bfloat16 or mixed_float16."""
     weights: Path | None = None
-    """Folded ImageNet weights (.npz) for the backbone; random if None."""
+    """Folded ImageNet weights (.npz) for the backbone, or a GFFNet (.keras); random if None."""
+    partial: bool = False
+    """Let what the weights do not hold, or in another shape, stay random, and list it."""
 
     image_size: tuple[int, ...] | None = None
     """Resize every image and mask to (height, width) first; one number means both."""

@@ -4,6 +4,7 @@ OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
 OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
 OUT/learning_curves.png
+OUT/nonfinite_step_N.npz  .png  the batch at which the loss was no longer finite, if it came to that
 OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
 """
 
@@ -12,7 +13,6 @@ import shutil
 
 import keras
 
-from gff_keras.backbones.pretrained import calibrate, load_folded_resnet
 from gff_keras.data import (
     LabelSet,
     SkippedRecords,
@@ -24,10 +24,11 @@ from gff_keras.data import (
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
+from gff_keras.training.safeguards import LogLearningRate, StopAtNonFiniteLoss
 from gff_keras.training.schedules import PolynomialDecay
+from gff_keras.training.weights import load_weights
 from gff_keras.visualization import learning_curves
 
-CALIBRATION_BATCHES = 32
 FILES = (
     "recipe.json",
     "labels.json",
@@ -60,21 +61,12 @@ def train(recipe, verbose="auto"):
     steps, epochs = _steps_and_epochs(recipe, examples)
     total_steps = recipe.total_steps or steps * epochs
     skipped, skipped_val = SkippedRecords(), SkippedRecords()
-    batches = training_dataset(
-        recipe.data,
-        recipe.train_split,
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation(),
-        image_size=recipe.image_size,
-        seed=recipe.seed,
-        cache=recipe.cache,
-        on_error=recipe.on_error,
-        skipped=skipped,
-    )
+    batches = _training_batches(recipe, skipped=skipped)
     validation = _validation_batches(recipe, skipped_val)
     model = recipe.model(labels.num_classes)
     if recipe.weights is not None:
-        load_weights(model, recipe.weights, batches)
+        report = load_weights(model, recipe.weights, batches, partial=recipe.partial)
+        print(f"Weights from {recipe.weights}:\n{report}")
         skipped.clear()  # of what calibration read
     model.compile(
         optimizer=SGD(
@@ -93,6 +85,7 @@ def train(recipe, verbose="auto"):
         epochs=epochs,
         validation_data=validation,
         callbacks=[
+            StopAtNonFiniteLoss(recipe.out, _batch_of(recipe), labels),  # before all that save
             StopAfter(total_steps),
             *_callbacks(recipe.out, validation is not None),
             ListSkipped([skipped, skipped_val], recipe.out / "skipped.txt"),
@@ -104,13 +97,23 @@ def train(recipe, verbose="auto"):
     return model, history.history
 
 
-def load_weights(model, path, batches):
-    """Load folded ImageNet weights, say what fitted, and calibrate the backbone on `batches`."""
-    report = load_folded_resnet(model.backbone, path)
-    print(f"Weights from {path}:\n{report}")
-    normalize = model.get_layer("normalize")
-    images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
-    calibrate(model.backbone, images, report.loaded)
+def _training_batches(recipe, **options):
+    return training_dataset(
+        recipe.data,
+        recipe.train_split,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.augmentation(),
+        image_size=recipe.image_size,
+        seed=recipe.seed,
+        cache=recipe.cache,
+        on_error=recipe.on_error,
+        **options,
+    )
+
+
+def _batch_of(recipe):
+    """Return a function that gives the batch of any step, with ids."""
+    return lambda step: next(iter(_training_batches(recipe, start_step=step, with_ids=True)))
 
 
 def _class_weights(recipe, labels):
@@ -161,8 +164,8 @@ def _prepare_folder(recipe, labels):
 def _remove_run(folder):
     """Remove what a run writes and nothing else: the user may keep other files there."""
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+    for path in (*(folder / name for name in FILES), *folder.glob("nonfinite_step_*")):
+        path.unlink(missing_ok=True)
 
 
 def _callbacks(out, validates):
@@ -212,13 +215,3 @@ class ListSkipped(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if any(self.skipped):
             print(f"\n{self.text()}")
-
-
-class LogLearningRate(keras.callbacks.Callback):
-    """Put the learning rate of an epoch's last step into the logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
-        schedule = optimizer._learning_rate  # the property would give the rate of the next step
-        logs["learning_rate"] = float(schedule(optimizer.iterations - 1))
