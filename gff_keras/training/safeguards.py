@@ -90,13 +90,10 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
                 images, labels, ids = _arrays(self.batch(self.next_step - 1))
                 message += f"; its batch holds {_listed(ids)}"
                 unknown = self._unknown(labels)
-                if unknown.any():
-                    first = unknown.any((1, 2)).argmax()
-                    remedy = f"label {labels[unknown][0]} of {ids[first]!r} is no class: correct it"
+                remedy = _correction(labels, ids, unknown) or remedy
                 if self.out is not None:
-                    message += (
-                        f" and is written to {self._write(self.out, images, labels, ids, unknown)}"
-                    )
+                    path = self._write(self.out, images, labels, ids, unknown)
+                    message += f" and is written to {path}"
             except Exception as error:  # of any kind: it must not hide why training stops
                 message += f"; its batch cannot be written: {error}"
         raise NonFiniteLoss(f"{message}; {remedy}.")
@@ -108,12 +105,13 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
         return (labels != ignored) & ((labels < 0) | (labels >= classes))
 
     def _write(self, folder, images, labels, ids, unknown):
+        """Write a batch and return where it is."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"nonfinite_step_{self.next_step - 1}.npz"
         np.savez_compressed(path, images=images, labels=labels, ids=ids)
         if self.labels is None:
             return path
-        shown = images.clip(0, 255).astype("uint8")
+        shown = np.nan_to_num(images).clip(0, 255).astype("uint8")
         known = np.where(unknown, IGNORE_LABEL, labels)
         label_sheet(list(shown), list(known), self.labels, ids).save(path.with_suffix(".png"))
         return f"{path} and .png"
@@ -161,6 +159,14 @@ def _arrays(batch):
     else:
         names = [f"image {i}" for i in range(len(images))]
     return images, labels.reshape(images.shape[:3]), names
+
+
+def _correction(labels, ids, unknown):
+    """Return what is wrong with the labels, if that is why the loss is NaN."""
+    if not unknown.any():
+        return ""
+    example = unknown.any((1, 2)).argmax()
+    return f"label {labels[unknown][0]} of {ids[example]!r} is no class: correct it"
 
 
 def _listed(ids):

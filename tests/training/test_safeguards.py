@@ -201,6 +201,20 @@ def test_a_training_run_writes_the_batch_it_stopped_at(tiny_recipe, records, tmp
         assert all(np.isfinite(w).all() for w in keras.saving.load_model(saved).get_weights())
 
 
+def test_a_training_run_looks_before_it_saves(tiny_recipe, tmp_path, monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def fit(model, *arguments, callbacks, **options):
+        assert isinstance(callbacks[0], StopAtNonFiniteLoss)
+        assert any(isinstance(each, keras.callbacks.ModelCheckpoint) for each in callbacks[1:])
+        raise Reached
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    with pytest.raises(Reached):
+        train(tiny_recipe(tmp_path / "run"), verbose=0)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 def test_the_learning_rate_is_that_of_the_last_update(rng, steps):
     def after(optimizer):
