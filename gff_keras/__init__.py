@@ -3,15 +3,18 @@
 from gff_keras import data, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
-from gff_keras.training import averaging, freezing, losses, optimizers, schedules, xla
+from gff_keras.training import averaging, callbacks, freezing, losses, optimizers, schedules, xla
+from gff_keras.training.weights import load_weights
 
 __version__ = "0.1.0"
 __all__ = [
     "GFFNet",
     "averaging",
+    "callbacks",
     "data",
     "freezing",
     "layers",
+    "load_weights",
     "losses",
     "metrics",
     "optimizers",

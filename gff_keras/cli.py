@@ -253,8 +253,9 @@ def _record_error(message):
     found = re.search(r"assertion failed: \[(.*?)\]\s*$", message, re.MULTILINE)
     if not found:
         return re.sub(r"^\{\{.*?\}\} ", "", message).splitlines()[0]
+    sentence = found[1].replace("] [", " ")  # around a number in it
     # TensorFlow writes quotes and letters beyond ASCII as escaped bytes.
-    return found[1].encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
+    return sentence.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
 
 
 if __name__ == "__main__":

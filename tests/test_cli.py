@@ -238,6 +238,34 @@ def test_switches_that_do_not_fit(run, refused, records, tmp_path):
     error = refused("train", "camvid_resnet18", *arguments, "--accumulate", "4")
     assert "accumulate=4 never moves the weights in 3 steps" in error
     assert not (tmp_path / "run").exists()
+def test_a_loss_that_is_not_finite(refused, records, tmp_path):
+    paths = ("--data", records, "--out", tmp_path / "run")
+    arguments = (*SMALL, *paths, "--total_steps", "3", "--learning_rate", "1e25")
+    error = refused("train", "camvid_resnet18", *arguments, "--image_size", "33", "41")
+    assert re.search(r"not finite after step \d, |the loss is (nan|inf) at step \d ", error)
+    assert "learning rate" in error and "'scene_" in error and error.endswith("may help.")
+    (written,) = (tmp_path / "run").glob("nonfinite_step_*.npz")
+    assert f"is written to {written} and .png" in error
+    assert not list((tmp_path / "run").glob("*.keras"))
+
+
+def test_weights_of_another_network(run, refused, tiny_model, records, tmp_path, monkeypatch):
+    """The class count differs: refused, unless --partial lets the classifiers be random."""
+    monkeypatch.setattr(
+        "gff_keras.training.Recipe.model", lambda recipe, classes: tiny_model(classes)
+    )
+    tiny_model(5).save(tmp_path / "five.keras")
+    paths = ("--data", records, "--out", tmp_path / "run", "--weights", tmp_path / "five.keras")
+    arguments = ("train", "camvid_resnet18", *SMALL, *paths, "--total_steps", "1")
+    error = refused(*arguments)
+    assert f"{tmp_path / 'five.keras'} is not of this network" in error and "--partial" in error
+    assert not (tmp_path / "run").exists()
+    _, _, err = run(*arguments)
+    assert "\n  classifier/bias (5,) in the file, (3,) in the network\n" in err
+    status, out, err = run(*arguments, "--partial")
+    assert status == 0, err
+    assert "left random: 4\n" in out and "\n  classifier/bias\n" in out
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["partial"] is True
 
 
 def test_evaluate_prints_and_saves(run, model, records, tmp_path):

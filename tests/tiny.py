@@ -11,7 +11,8 @@ def tiny_model(num_classes=3, **arguments):
     images = x = keras.Input((None, None, 3))
     features = []
     for filters, strides in ((8, 2), (12, 2), (16, 2), (20, 1)):
-        x = keras.layers.ReLU()(layers.Conv2D(filters, 3, strides=strides)(x))
+        conv = layers.Conv2D(filters, 3, strides=strides, name=f"conv_{filters}")
+        x = keras.layers.ReLU()(conv(x))
         features.append(x)
     backbone = keras.Model(images, features[1:])  # strides 4, 8, 8
     return GFFNet(backbone, num_classes, **{"filters": 8, **arguments})

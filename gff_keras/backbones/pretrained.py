@@ -1,8 +1,7 @@
 """Load ImageNet weights whose batch normalisation was folded into the convolutions.
 
 The file is an .npz in torchvision's names and layout: `layer2.0.conv1.weight` (out, in, k, k) and
-`layer2.0.conv1.bias` (out,), each the product of a convolution and its batch normalisation. It may
-hold a part of the network: what is missing stays random and is reported.
+`layer2.0.conv1.bias` (out,), each the product of a convolution and its batch normalisation.
 """
 
 import dataclasses
@@ -15,62 +14,93 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a weight file did to a backbone, in layer names of the backbone."""
+    """What a weight file did to a network: names of the network, and of what the file has beside.
+
+    Attributes:
+        loaded: what was loaded.
+        random: what the file does not hold, or in another shape: it stays as it was.
+        unused: what only the file holds, or holds in another shape.
+    """
 
     loaded: tuple[str, ...]
     random: tuple[str, ...]
     unused: tuple[str, ...]
 
     def __str__(self):
-        lines = [f"loaded {len(self.loaded)} convolutions: {', '.join(self.loaded)}"]
-        lines.append(f"left random {len(self.random)}: {', '.join(self.random) or 'none'}")
+        lines = [f"loaded: {len(self.loaded)}"]
+        lines.append(f"left random: {len(self.random)}{_indented(self.random)}")
         if self.unused:
-            lines.append(f"in the file but not used: {', '.join(self.unused)}")
+            lines.append(f"in the file but not used: {len(self.unused)}{_indented(self.unused)}")
         return "\n".join(lines)
 
 
-def load_folded_resnet(backbone, path):
+def fitting(path, found, own, partial):
+    """Return the names that a file and a network share, with the same shape.
+
+    Args:
+        path: the file, for messages.
+        found: name -> shape of the file's weights.
+        own: name -> shape of the network's weights.
+        partial: whether some may not fit.
+
+    Raises:
+        ValueError: nothing fits or, without `partial`, not all; lists both sides.
+    """
+    names = tuple(name for name in own if found.get(name) == own[name])
+    if len(names) == len(own) == len(found) or (partial and names):
+        return names
+    if names:
+        problem = f"{len(names)} of the network's {len(own)} weights fit"
+        remedy = ", or --partial (partial=True) to leave random what does not fit"
+    else:
+        problem, remedy = "no weight fits", ""
+    both_sides = [
+        f"{name} {found.get(name, 'not')} in the file, {own.get(name, 'not')} in the network"
+        for name in {**own, **found}
+        if name not in names
+    ]
+    raise ValueError(
+        f"{path} is not of this network, {problem}; give the file of the same network{remedy}."
+        f"{_indented(both_sides)}"
+    )
+
+
+def load_folded_resnet(backbone, path, partial=False):
     """Copy folded convolutions into a ResNet backbone: it then computes what the source computed.
 
     Batch normalisation becomes the identity plus the file's bias; call `calibrate` before training.
 
     Args:
         backbone: a model from `gff_keras.backbones.resnet`.
-        path: .npz file.
+        path: .npz file; the classifier of the source, `fc`, may be in it.
+        partial: leave random what the file does not hold, or holds in another shape.
 
     Returns:
-        `LoadReport`.
+        `LoadReport`, with the names of the backbone's convolutions.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an .npz file, or a weight does not fit the backbone; nothing was changed.
+        ValueError: not an .npz file, nothing in it fits the backbone or, without `partial`, not
+            all; lists name and shape on both sides. Nothing was changed then.
     """
     arrays = _read_npz(Path(path))
-    pending, random = {}, []
-    for conv in _convolutions(backbone):
-        source = _torch_name(conv.name)
-        weight, bias = arrays.get(f"{source}.weight"), arrays.get(f"{source}.bias")
-        if weight is None or bias is None:
-            random.append(conv.name)
-            continue
-        kernel = np.transpose(weight, (2, 3, 1, 0)) if weight.ndim == 4 else weight
-        if kernel.shape != tuple(conv.kernel.shape) or bias.shape != kernel.shape[-1:]:
-            raise ValueError(
-                f"{path}: {source}.weight {weight.shape} and bias {bias.shape} do not fit "
-                f"{conv.name}, whose kernel is {tuple(conv.kernel.shape)}; is the file for "
-                "another backbone?"
-            )
-        pending[conv.name] = (kernel, bias, source)
-    if not pending:
-        raise ValueError(
-            f"{path}: no weight fits this backbone; its names start with {sorted(arrays)[:3]}, "
-            "torchvision's ResNet names such as 'layer1.0.conv1.weight' are expected."
-        )
-    for name, (kernel, bias, _) in pending.items():
-        backbone.get_layer(name).kernel.assign(kernel)
-        _set_identity(_norm_of(backbone, name), bias)
-    used = {f"{source}.{kind}" for *_, source in pending.values() for kind in ("weight", "bias")}
-    return LoadReport(tuple(pending), tuple(random), tuple(sorted(set(arrays) - used)))
+    sources = {conv.name: _torch_name(conv.name) for conv in _convolutions(backbone)}
+    own: dict[str, tuple[int, ...]] = {}
+    for name, source in sources.items():
+        height, width, channels, filters = backbone.get_layer(name).kernel.shape
+        own[f"{source}.weight"] = (filters, channels, height, width)
+        own[f"{source}.bias"] = (filters,)
+    found = {name: array.shape for name, array in arrays.items() if not name.startswith("fc.")}
+    fits = fitting(path, found, own, partial)
+    loaded = [n for n, s in sources.items() if f"{s}.weight" in fits and f"{s}.bias" in fits]
+    used = set()
+    for name in loaded:
+        weight, bias = f"{sources[name]}.weight", f"{sources[name]}.bias"
+        used |= {weight, bias}
+        backbone.get_layer(name).kernel.assign(np.transpose(arrays[weight], (2, 3, 1, 0)))
+        _set_identity(_norm_of(backbone, name), arrays[bias])
+    random = tuple(name for name in sources if name not in loaded)
+    return LoadReport(tuple(loaded), random, tuple(sorted(set(arrays) - used)))
 
 
 def calibrate(backbone, image_batches, names):
@@ -103,6 +133,10 @@ def calibrate(backbone, image_batches, names):
         norm.beta.assign(bias + mean)
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(variance)
+
+
+def _indented(lines):
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def _read_npz(path):

@@ -37,6 +37,7 @@ def training_dataset(
     start_step: int = 0,
     shard: tuple[int, int] | tf.distribute.InputContext = (0, 1),
     cache: bool | Literal["auto"] = "auto",
+    with_ids: bool = False,
     on_error: Literal["stop", "skip"] = "stop",
     skipped: SkippedRecords | None = None,
 ) -> tf.data.Dataset:
@@ -61,12 +62,14 @@ def training_dataset(
         cache: "auto" keeps in memory what every epoch needs again: all pixels (after `image_size`)
             if they take at most `gff_keras.data.CACHE_LIMIT` bytes, else the encoded records if
             they do. True: the latter whatever they take. False: nothing.
+        with_ids: Add the ids.
         on_error: What to do at a damaged record: "stop", or "skip", where the next whole example
             takes its place too, so that steps keep their numbers.
         skipped: Is told what was skipped; without it, skipping writes warnings alone.
 
     Returns:
-        Data set of uint8 images (batch_size, h, w, 3) and uint8 labels (batch_size, h, w).
+        Data set of uint8 images (batch_size, h, w, 3), uint8 labels (batch_size, h, w) and, if
+        asked for, ids (batch_size,).
 
     Raises:
         FileNotFoundError, ValueError: As `num_examples`, or an argument is out of its range.
@@ -92,7 +95,8 @@ def training_dataset(
     spec = (
         tf.TensorSpec((*augmentation.crop_size, 3), tf.uint8),
         tf.TensorSpec(augmentation.crop_size, tf.uint8),
-    )
+        tf.TensorSpec((), tf.string),
+    )[: 3 if with_ids else 2]
 
     def examples(epoch, first, end):
         """Examples of this worker's positions; they go on through the epochs after `epoch`."""
@@ -110,7 +114,9 @@ def training_dataset(
         def prepare(position):
             epoch_seed, i = place(position)
             example_seed = tf.random.fold_in(epoch_seed, tf.cast(i, tf.int32))
-            return crop(_shuffled(i, size, epoch_seed), example_seed)
+            chosen = _shuffled(i, size, epoch_seed)
+            image, label = crop(chosen, example_seed)
+            return (image, label, records.read(chosen)["id"]) if with_ids else (image, label)
 
         return prepared(first, end, number, prepare, spec, records, skipped)
 

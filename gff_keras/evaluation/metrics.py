@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gff_keras.data.label_check import all_known
 from gff_keras.data.labels import IGNORE_LABEL
 
 
@@ -16,7 +17,8 @@ class SegmentationMetrics(keras.metrics.Metric):
     means.
 
     Call with labels (B, H, W) or (B, H, W, 1) and either logits (B, H, W, num_classes) or predicted
-    classes (B, H, W) of an integer dtype.
+    classes (B, H, W) of an integer dtype. A label that is neither a class nor `ignore_label` stops
+    with its value on TensorFlow; under XLA and on other backends all results are NaN.
 
     Args:
         num_classes: number of classes.
@@ -35,6 +37,7 @@ class SegmentationMetrics(keras.metrics.Metric):
             dtype="int64" if keras.backend.backend() == "tensorflow" else "int32",
             name="confusion",
         )
+        self.unknown = self.add_variable((), initializer="zeros", dtype="int32", name="unknown")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -42,12 +45,22 @@ class SegmentationMetrics(keras.metrics.Metric):
         n = self.num_classes
         truth = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         y_pred = ops.convert_to_tensor(y_pred)
+        valid = truth != self.ignore_label
+        known = all_known(truth, n, self.ignore_label)
         if keras.backend.is_float_dtype(y_pred.dtype):
-            y_pred = ops.argmax(y_pred, axis=-1)
-        prediction = ops.reshape(ops.cast(y_pred, "int32"), (-1,))
-        # A label outside the table must not land in another class's cell, nor beyond the matrix.
-        valid = ops.logical_and(truth != self.ignore_label, ops.logical_and(truth >= 0, truth < n))
-        cell = ops.where(valid, truth * n + prediction, n * n)  # ignored: one cell beyond
+            if y_pred.shape[-1] != n:
+                raise ValueError(
+                    f"SegmentationMetrics({n}) cannot count logits of {y_pred.shape[-1]} classes; "
+                    "give it the network's number of classes."
+                )
+            prediction = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), (-1,))
+        else:
+            prediction = ops.reshape(ops.cast(y_pred, "int32"), (-1,))
+            predicted = all_known(ops.where(valid, prediction, 0), n, name="prediction")
+            known = ops.logical_and(known, predicted)
+        self.unknown.assign_add(ops.cast(ops.logical_not(known), "int32"))
+        # Ignored pixels are counted in one cell beyond the matrix, and so is all that is unknown.
+        cell = ops.where(ops.logical_and(valid, known), truth * n + prediction, n * n)
         counts = ops.segment_sum(ops.ones_like(cell), cell, num_segments=n * n + 1)[: n * n]
         counts = ops.cast(ops.reshape(counts, (n, n)), self.confusion.dtype)
         self.confusion.assign_add(counts)
@@ -55,6 +68,7 @@ class SegmentationMetrics(keras.metrics.Metric):
     def result(self):
         """Return a dict: `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `iou` (num_classes,)."""
         confusion = ops.cast(self.confusion, "float64" if _has_float64() else "float32")
+        confusion = ops.where(self.unknown > 0, float("nan"), confusion)
         right = ops.diagonal(confusion)
         truth = ops.sum(confusion, axis=1)
         union = truth + ops.sum(confusion, axis=0) - right

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gff_keras.data.label_check import all_known
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.layers.replicas import sum_over_replicas
 
@@ -24,6 +25,9 @@ class SegmentationCrossEntropy(keras.losses.Loss):
     `ohem_min_kept` of the labelled pixels of the batch (over all replicas), the hardest of them.
     Pixels as hard as the last one that is kept are kept, too. Weights and smoothing do not
     change which pixels are hard.
+
+    A label that is neither a class nor `ignore_label` stops with its value on TensorFlow; under XLA
+    and on other backends the loss is NaN and the gradient 0.
 
     Args:
         ignore_label: label of pixels that do not count.
@@ -63,13 +67,16 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         labels = ops.cast(y_true, "int32")
         if len(labels.shape) == len(logits.shape):
             labels = ops.squeeze(labels, -1)
+        num_classes = logits.shape[-1]
+        known = all_known(labels, num_classes, self.ignore_label)
         valid = ops.not_equal(labels, self.ignore_label)
-        labels = ops.where(valid, labels, 0)  # an index that exists; its weight is zero
+        # Indices that exist; their weight is zero, or else the loss is NaN.
+        labels = ops.where(valid, ops.clip(labels, 0, num_classes - 1), 0)
         losses = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         counts = valid if self.ohem is None else self._hard(losses, valid)
         weights = ops.cast(counts, "float32")
         if self.class_weights is not None:
-            weights = weights * _take(self.class_weights, labels, classes=logits.shape[-1])
+            weights = weights * _take(self.class_weights, labels, classes=num_classes)
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, "float32")
             if len(sample_weight.shape) == 1:  # one weight per image, as Keras's fit gives it
@@ -78,7 +85,8 @@ class SegmentationCrossEntropy(keras.losses.Loss):
         if self.label_smoothing:
             every_class = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
             losses = losses + self.label_smoothing * (every_class - losses)
-        return ops.sum(losses * weights) / ops.maximum(sum_over_replicas(ops.sum(weights)), 1e-7)
+        loss = ops.sum(losses * weights) / ops.maximum(sum_over_replicas(ops.sum(weights)), 1e-7)
+        return ops.where(known, loss, float("nan"))
 
     def _hard(self, losses, valid):
         """Mask of the valid pixels that are hard enough."""

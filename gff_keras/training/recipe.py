@@ -44,7 +44,9 @@ class Recipe:
     dtype: str = "float32"
     """Dtype policy: float32, mixed_bfloat16 or mixed_float16."""
     weights: Path | None = None
-    """Folded ImageNet weights (.npz) for the backbone; random if None."""
+    """Folded ImageNet weights (.npz) for the backbone, or a GFFNet (.keras); random if None."""
+    partial: bool = False
+    """Let what the weights do not hold, or in another shape, stay random, and list it."""
     frozen_stages: int = 0
     """Stages of the backbone that stay as they are: 1 is the stem, 5 the whole backbone."""
     freeze_bn: Literal["backbone", "all"] | None = None

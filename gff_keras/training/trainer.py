@@ -6,6 +6,7 @@ OUT/average.keras                with `ema`: the averaged weights at the end
 OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
 OUT/learning_curves.png
 OUT/checkpoints/         what `resume` goes on from
+OUT/nonfinite_step_N.npz  .png  the batch at which the loss was no longer finite, if it came to that
 OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
 """
 
@@ -14,7 +15,6 @@ import math
 
 import keras
 
-from gff_keras.backbones.pretrained import calibrate, load_folded_resnet
 from gff_keras.data import (
     LabelSet,
     SkippedRecords,
@@ -26,10 +26,11 @@ from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
 from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
+from gff_keras.training.safeguards import LogLearningRate, StopAtNonFiniteLoss
+from gff_keras.training.weights import load_weights
 from gff_keras.training.xla import compile_train_step
 from gff_keras.visualization import learning_curves
 
-CALIBRATION_BATCHES = 32
 
 
 def train(recipe, verbose="auto"):
@@ -78,10 +79,11 @@ def _train(recipe, devices, checkpoint, verbose):
     with devices.scope():
         model = recipe.model(labels.num_classes)
     if recipe.weights is not None and not checkpoint:
-        data = {**_training_data(recipe, 0, skipped[0]), "cache": False}
-        load_weights(model, recipe.weights, training_dataset(**data))
-        multi_worker.from_chief(devices, model.backbone.variables)
-        skipped[0].clear()  # of what calibration read
+        batches_once = training_dataset(**_training_data(recipe, 0) | {"cache": False})
+        report = load_weights(model, recipe.weights, batches_once, partial=recipe.partial)
+        multi_worker.from_chief(devices, model.weights)
+        if writes:
+            print(f"Weights from {recipe.weights}:\n{report}")
     with devices.scope():
         _compile(model, recipe, labels, total_steps)
     if checkpoint:
@@ -175,15 +177,6 @@ def _compile(model, recipe, labels, total_steps):
     multi_worker.prepare_fit(model)
 
 
-def load_weights(model, path, batches):
-    """Load folded ImageNet weights, say what fitted, and calibrate the backbone on `batches`."""
-    report = load_folded_resnet(model.backbone, path)
-    print(f"Weights from {path}:\n{report}")
-    normalize = model.get_layer("normalize")
-    images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
-    calibrate(model.backbone, images, report.loaded)
-
-
 def _length(recipe):
     """Steps of an epoch, epochs, and steps in all: the last epoch may be a short one."""
     steps = math.ceil(num_examples(recipe.data, recipe.train_split) / recipe.batch_size)
@@ -199,7 +192,7 @@ def _description(recipe):
     return {"examples": split.num_examples, "bytes": split.num_bytes}
 
 
-def _training_data(recipe, step, skipped):
+def _training_data(recipe, step, skipped=None):
     """Arguments of `training_dataset`."""
     return dict(
         data_dir=recipe.data,
@@ -257,6 +250,7 @@ def _callbacks(recipe, records, steps, checkpoint, skipped, signals, writes):
     ]
     return [
         *([signals] if isinstance(signals, keras.callbacks.Callback) else []),
+        StopAtNonFiniteLoss(out if writes else None, _batch_of(recipe), labels, step),
         LogLearningRate(),
         earlier,
         *(logs if writes else []),
@@ -267,6 +261,15 @@ def _callbacks(recipe, records, steps, checkpoint, skipped, signals, writes):
             out, state, recipe.checkpoint_every, recipe.keep, signals, checkpoint, writes
         ),
     ]
+
+
+def _batch_of(recipe):
+    """Return a function that gives the batch of any step, with ids."""
+
+    def batch(step):
+        return next(iter(training_dataset(**_training_data(recipe, step), with_ids=True)))
+
+    return batch
 
 
 class ListSkipped(keras.callbacks.Callback):
@@ -287,13 +290,3 @@ class ListSkipped(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if any(self.skipped):
             print(f"\n{self.text()}")
-
-
-class LogLearningRate(keras.callbacks.Callback):
-    """Put the learning rate of an epoch's last step into the logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
-        schedule = optimizer._learning_rate  # the property would give the rate of the next step
-        logs["learning_rate"] = float(schedule(optimizer.iterations - 1))

@@ -4,6 +4,7 @@ from gff_keras.visualization.colors import colorize, default_palette, save_palet
 from gff_keras.visualization.curves import learning_curves
 from gff_keras.visualization.gates import gate_sheet
 from gff_keras.visualization.overlays import (
+    label_sheet,
     legend_entries,
     overlay,
     overlay_figure,
@@ -14,6 +15,7 @@ __all__ = [
     "colorize",
     "default_palette",
     "gate_sheet",
+    "label_sheet",
     "learning_curves",
     "legend_entries",
     "overlay",

@@ -130,6 +130,36 @@ def prediction_sheet(rows: Sequence[Row], labels: LabelSet) -> Image.Image:
     return panels.stack([picture, panels.legend(legend_entries(maps, labels), picture.width, size)])
 
 
+def label_sheet(
+    images: Sequence[np.ndarray],
+    label_maps: Sequence[np.ndarray],
+    labels: LabelSet,
+    titles: Sequence[str],
+) -> Image.Image:
+    """Images beside their labels, one row each, over one legend.
+
+    Args:
+        images: Arrays (H, W, 3) uint8.
+        label_maps: As many arrays (H, W) of class indices or 255 (ignored, shows the image).
+        labels: Label set: names and palette.
+        titles: What to write over each image, such as its id.
+
+    Returns:
+        RGB picture.
+
+    Raises:
+        ValueError: Numbers or shapes differ, or a label value has no class.
+    """
+    table: list[list[panels.Panel]] = []
+    for title, image, label in zip(titles, images, label_maps, strict=True):
+        shown = overlay(image, label, labels.palette, boundaries=True)
+        table.append([(title, panels.enlarge(image)), ("Labels", panels.enlarge(shown))])
+    size = panels.text_size(max(panel.shape[1] for row in table for _, panel in row))
+    picture = panels.grid(table, size)
+    entries = legend_entries(label_maps, labels)
+    return panels.stack([picture, panels.legend(entries, picture.width, size)])
+
+
 def _boundary(label: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels with a neighbour, left, right, above or below, of another class."""
     edge = np.zeros(label.shape, bool)

@@ -91,11 +91,36 @@ def test_missing_arrays_stay_random_and_are_named(arrays, tmp_path):
     backbone = resnet("resnet18")
     name = "v2_stack_3_block2_2_conv"
     before = backbone.get_layer(name).kernel.numpy()
-    report = load_folded_resnet(backbone, write(tmp_path / "w.npz", arrays))
+    report = load_folded_resnet(backbone, write(tmp_path / "w.npz", arrays), partial=True)
     assert report.random == (name,)
     assert report.unused == ("fc.weight", "layer4.1.conv2.bias")
-    assert name in str(report) and "fc.weight" in str(report)
+    assert f"left random: 1\n  {name}\n" in str(report) and "fc.weight" in str(report)
     np.testing.assert_array_equal(backbone.get_layer(name).kernel.numpy(), before)
+
+
+def test_without_partial_everything_must_fit_and_both_sides_are_listed(arrays, tmp_path):
+    arrays["fc.weight"] = np.zeros((10, 512), "float32")  # the source's classifier may be there
+    del arrays["layer4.1.conv2.weight"]
+    arrays["layer5.bias"] = arrays.pop("layer4.1.conv2.bias")
+    arrays["conv1.bias"] = arrays["conv1.bias"][:5]
+    backbone = resnet("resnet18")
+    before = backbone.get_weights()
+    with pytest.raises(ValueError) as error:
+        load_folded_resnet(backbone, write(tmp_path / "w.npz", arrays))
+    first, *lines = str(error.value).splitlines()
+    assert f"{tmp_path / 'w.npz'} is not of this network, 37 of" in first
+    assert "37 of the network's 40 weights fit" in first and "--partial" in first
+    assert sorted(lines) == [
+        "  conv1.bias (5,) in the file, (64,) in the network",
+        "  layer4.1.conv2.bias not in the file, (512,) in the network",
+        "  layer4.1.conv2.weight not in the file, (512, 512, 3, 3) in the network",
+        "  layer5.bias (512,) in the file, not in the network",
+    ]
+    for a, b in zip(before, backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    report = load_folded_resnet(backbone, tmp_path / "w.npz", partial=True)
+    assert report.random == ("conv1_conv", "v2_stack_3_block2_2_conv")
+    assert report.unused == ("conv1.bias", "conv1.weight", "fc.weight", "layer5.bias")
 
 
 def test_a_weight_that_does_not_fit_changes_nothing(arrays, tmp_path):
@@ -123,7 +148,7 @@ def test_unreadable_files(tmp_path):
 def test_partial_imagenet_weights(rng, gff_data, stride):
     """The part that the file holds, stages 1 to 3, computes what torchvision's network computes."""
     backbone = resnet("resnet18", stride)
-    report = load_folded_resnet(backbone, gff_data / FILE)
+    report = load_folded_resnet(backbone, gff_data / FILE, partial=True)
     assert len(report.loaded) == 16
     assert report.random == tuple(
         f"v2_stack_3_block{block}_{conv}_conv" for block in (1, 2) for conv in (1, 2)

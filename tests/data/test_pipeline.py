@@ -138,6 +138,19 @@ def test_a_run_goes_on_where_another_stopped(tiny, step):
     )
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_ids_are_those_of_the_images(tiny, cache):
+    options = dict(batch_size=4, augmentation=RANDOM, seed=5, cache=cache, image_size=SIZE)
+    plain = list(training_dataset(tiny, **options).take(4))
+    for step in (0, 3):  # as a batch is asked for again
+        again = training_dataset(tiny, **options, start_step=step, with_ids=True)
+        assert again.element_spec[2] == tf.TensorSpec((4,), tf.string)
+        assert digest([next(iter(again))[:2]]) == digest([plain[step]])
+    whole = dict(batch_size=1, augmentation=WHOLE, cache=cache, with_ids=True, repeat=False)
+    for *pair, ids in training_dataset(tiny, **whole):
+        assert ids.numpy()[0].decode() == f"name {indices(pair)[0]}"
+
+
 def test_workers_share_out_every_epoch(tiny):
     options = dict(augmentation=WHOLE, batch_size=1)
     alone = in_order(training_dataset(tiny, **options).take(4 * COUNT))

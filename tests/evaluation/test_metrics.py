@@ -151,6 +151,51 @@ def test_inside_a_graph_of_unknown_sizes(rng):
     assert float(result["mean_iou"]) == float(metrics.result()["mean_iou"])
 
 
+@pytest.mark.parametrize("label", [CLASSES, 254, -1])
+def test_a_label_that_is_no_class_stops_eagerly_and_in_graphs(rng, label):
+    [(labels, predictions)] = draw(rng, batches=1)
+    labels[0, 1, 2] = label
+    metrics = SegmentationMetrics(CLASSES)
+    for update in (metrics.update_state, tf.function(metrics.update_state)):
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            update(tf.constant(labels), tf.constant(predictions))
+        assert str(label) in str(error.value)
+        assert f"is outside the {CLASSES} classes 0..{CLASSES - 1} and is not 255" in str(
+            error.value
+        )
+
+
+def test_a_prediction_that_is_no_class_stops(rng):
+    [(labels, predictions)] = draw(rng, batches=1)
+    predictions[labels == 255] = 99  # where nobody looks
+    metrics = SegmentationMetrics(CLASSES)
+    metrics.update_state(labels, predictions)
+    check(metrics, [(labels, predictions)])
+    labels[0, 1, 2], predictions[0, 1, 2] = 0, CLASSES
+    with pytest.raises(tf.errors.InvalidArgumentError, match="prediction"):
+        metrics.update_state(labels, predictions)
+
+
+def test_under_xla_a_label_that_is_no_class_makes_all_results_nan(rng):
+    (first, second) = draw(rng, batches=2)
+    metrics = SegmentationMetrics(CLASSES)
+    update = tf.function(metrics.update_state, jit_compile=True)
+    update(*map(tf.constant, first))
+    check(metrics, [first])
+    second[0][0, 1, 2] = CLASSES
+    update(*map(tf.constant, second))
+    assert all(np.isnan(value).all() for value in metrics.result().values())
+    metrics.reset_state()
+    update(*map(tf.constant, first))
+    check(metrics, [first])
+
+
+def test_logits_of_another_number_of_classes_are_refused(rng):
+    [(labels, _)] = draw(rng, batches=1)
+    with pytest.raises(ValueError, match=r"SegmentationMetrics\(6\) .* logits of 4 classes"):
+        SegmentationMetrics(CLASSES).update_state(labels, np.zeros((*labels.shape, 4), "float32"))
+
+
 def test_sample_weight_is_refused(rng):
     [(labels, predictions)] = draw(rng, batches=1)
     with pytest.raises(ValueError, match="sample_weight"):

@@ -1,5 +1,7 @@
 """Cross-entropy against NumPy, and the sum of main and auxiliary loss."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -185,6 +187,41 @@ def test_gradient_is_softmax_minus_truth_at_labelled_pixels(rng):
     truth = np.eye(5)[np.where(valid, labels, 0)]
     expected = (np.exp(log_softmax(logits)) - truth) * valid[..., None] / valid.sum()
     np.testing.assert_allclose(tape.gradient(loss, variable), expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("label", [5, 254, -1])
+def test_a_label_that_is_no_class_stops_eagerly_and_in_graphs(rng, label):
+    labels, logits = draw(rng)
+    labels[1, 2, 3] = label
+    loss = SegmentationCrossEntropy()
+    for call in (loss, tf.function(lambda y, x: loss(y, x))):
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            call(tf.constant(labels), logits)
+        assert f" {label} is outside the 5 classes 0..4" in words(error.value)
+
+
+def words(error):
+    """The parts of an assertion's message, which TensorFlow writes in brackets or on lines."""
+    return re.sub(r"\s+", " ", re.sub(r"\] \[|b?'|\n", " ", str(error)))
+
+
+def test_under_xla_such_a_label_makes_the_loss_nan_and_the_gradient_zero(rng):
+    labels, logits = draw(rng)
+
+    @tf.function(jit_compile=True)
+    def loss_and_gradient(labels, logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = SegmentationCrossEntropy()(labels, logits)
+        return loss, tape.gradient(loss, logits)
+
+    loss, gradient = loss_and_gradient(tf.constant(labels), tf.constant(logits))
+    assert float(loss) == pytest.approx(reference(labels, logits), rel=1e-6)
+    assert np.abs(gradient).max() > 1e-4
+    labels[1, 2, 3] = 5
+    loss, gradient = loss_and_gradient(tf.constant(labels), tf.constant(logits))
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(gradient, np.zeros(logits.shape))
 
 
 def test_serialisation(rng):

@@ -13,6 +13,7 @@ from gff_keras.visualization import (
     colorize,
     default_palette,
     gate_sheet,
+    label_sheet,
     learning_curves,
     legend_entries,
     overlay,
@@ -135,6 +136,22 @@ def test_figure_shows_the_overlays_at_whole_pixels(image, label):
     swatches = figure[top + factor * H + size :].reshape(-1, 3)
     for color in labels.palette:  # all 19 are present
         assert (swatches == color).all(-1).sum() > size * size
+
+
+def test_label_sheet_shows_images_beside_their_labels(image, label):
+    labels = label_set()
+    sheet = np.asarray(label_sheet([image, image[::-1]], [label, label[::-1]], labels, ["a", "b"]))
+    factor, size = 4, panels.text_size(4 * W)
+    top = size + size * 3 // 2
+    for x, y in ((image, label), (image[::-1], label[::-1])):
+        left = size
+        for panel in (x, overlay(x, y, labels.palette, boundaries=True)):
+            shown = sheet[top : top + factor * H, left : left + factor * W]
+            np.testing.assert_array_equal(shown, panel.repeat(factor, 0).repeat(factor, 1))
+            left += factor * W + size // 2
+        top += factor * H + size // 2 + size * 3 // 2
+    with pytest.raises(ValueError):
+        label_sheet([image], [label, label], labels, ["a"])
 
 
 def test_legend_text_stays_in_its_column():

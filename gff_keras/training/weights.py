@@ -1,0 +1,59 @@
+"""Start from the weights of a file: ImageNet's for the backbone, or those of a whole GFFNet."""
+
+from pathlib import Path
+
+from gff_keras.backbones.pretrained import (
+    LoadReport,
+    calibrate,
+    fitting,
+    load_folded_resnet,
+)
+from gff_keras.evaluation.prediction import load_model
+
+CALIBRATION_BATCHES = 32
+
+
+def load_weights(model, path, batches=None, *, partial=False):
+    """Copy the weights of a file into a network.
+
+    Args:
+        model: `GFFNet`.
+        path: .npz of folded ImageNet weights for the backbone
+            (`gff_keras.backbones.pretrained`), or the .keras file of a GFFNet, whose weights are
+            found by their names.
+        batches: data set of pairs (images, labels). The normalisation behind folded weights is
+            measured on it, which training needs and inference does not.
+        partial: take what fits. What does not fit stays as it is, random in a new network.
+
+    Returns:
+        `LoadReport`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is of another kind, nothing in it fits or, without `partial`, not all;
+            lists name and shape on both sides. Nothing was changed then.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        report = load_folded_resnet(model.backbone, path, partial)
+        if batches is not None:
+            normalize = model.get_layer("normalize")
+            images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
+            calibrate(model.backbone, images, report.loaded)
+        return report
+    if path.suffix != ".keras":
+        raise ValueError(f"{path}: give weights as the .keras file of a GFFNet or a folded .npz.")
+    found = {weight.path: weight for weight in load_model(path).weights}
+    own = {weight.path: weight for weight in model.weights}
+    loaded = fitting(path, _shapes(found), _shapes(own), partial)
+    for name in loaded:
+        own[name].assign(found[name])
+    return LoadReport(loaded, _without(own, loaded), _without(found, loaded))
+
+
+def _shapes(weights):
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
+
+
+def _without(names, loaded):
+    return tuple(name for name in names if name not in loaded)

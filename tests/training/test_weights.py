@@ -1,0 +1,106 @@
+"""Weights of another run: all of them, or an error that lists both sides."""
+
+import keras
+import numpy as np
+import pytest
+
+import gff_keras as gff
+from gff_keras.backbones.pretrained import _torch_name
+from gff_keras.data import Augmentation, training_dataset
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model, tmp_path_factory):
+    model = tiny_model(3)
+    rng = np.random.default_rng(5)
+    for weight in model.weights:
+        weight.assign(rng.uniform(0.1, 1, weight.shape))
+    path = tmp_path_factory.mktemp("source") / "three.keras"
+    model.save(path)
+    return model, path
+
+
+def weights_of(model):
+    return {weight.path: weight.numpy() for weight in model.weights}
+
+
+def test_the_same_network_gets_every_weight(source, tiny_model):
+    model = tiny_model(3, dropout=0.5)  # what has no weights may differ
+    report = gff.load_weights(model, source[1])
+    assert set(report.loaded) == {weight.path for weight in model.weights}
+    assert report.random == report.unused == ()
+    expected = weights_of(source[0])
+    for name, weight in weights_of(model).items():
+        np.testing.assert_array_equal(weight, expected[name])
+
+
+def test_other_classes_are_refused_and_listed(source, tiny_model):
+    model = tiny_model(4)
+    before = weights_of(model)
+    with pytest.raises(ValueError) as error:
+        gff.load_weights(model, source[1])
+    first, *lines = str(error.value).splitlines()
+    count = len(before)
+    assert f"{source[1]} is not of this network, {count - 4} of the network's {count}" in first
+    channels = model.get_layer("classifier").kernel.shape[2]
+    assert sorted(lines) == [
+        "  aux_classifier/bias (3,) in the file, (4,) in the network",
+        "  aux_classifier/kernel (1, 1, 256, 3) in the file, (1, 1, 256, 4) in the network",
+        "  classifier/bias (3,) in the file, (4,) in the network",
+        f"  classifier/kernel (1, 1, {channels}, 3) in the file, (1, 1, {channels}, 4) in the "
+        "network",
+    ]
+    for name, weight in weights_of(model).items():
+        np.testing.assert_array_equal(weight, before[name])
+
+
+def test_partial_leaves_random_and_lists_what_does_not_fit(source, tiny_model):
+    model = tiny_model(4)
+    before, expected = weights_of(model), weights_of(source[0])
+    report = gff.load_weights(model, source[1], partial=True)
+    classifiers = {f"{a}classifier/{b}" for a in ("", "aux_") for b in ("kernel", "bias")}
+    assert set(report.random) == set(report.unused) == classifiers
+    assert all(f"  {name}\n" in f"{report}\n" for name in classifiers)
+    for name, weight in weights_of(model).items():
+        np.testing.assert_array_equal(weight, (before if name in classifiers else expected)[name])
+
+
+def test_what_one_side_lacks_is_listed(source, tiny_model):
+    with pytest.raises(ValueError, match=r"\n  aux_conv/conv/kernel \(.*\) in the file, not in"):
+        gff.load_weights(tiny_model(3, aux_head=False), source[1])
+    report = gff.load_weights(tiny_model(3, aux_head=False), source[1], partial=True)
+    assert report.random == () and "aux_conv/conv/kernel" in report.unused
+
+
+def test_files_of_another_kind(tiny_model, tmp_path):
+    model = tiny_model(3)
+    for name in ("w.h5", "w.weights.h5", "w.pt"):
+        with pytest.raises(ValueError, match=rf"{name}: give .* \.keras .* \.npz"):
+            gff.load_weights(model, tmp_path / name)
+    for name in ("none.keras", "none.npz"):
+        with pytest.raises(FileNotFoundError, match=name):
+            gff.load_weights(model, tmp_path / name)
+
+
+def test_folded_weights_are_calibrated_on_batches(rng, records, tmp_path):
+    """And what the file lacks is left out, if allowed."""
+    model = gff.GFFNet("resnet18", 3, filters=8, output_stride=32)
+    arrays = {}
+    for conv in model.backbone.layers:
+        if conv.name.endswith("_conv") and conv.name != "v2_stack_3_block2_2_conv":
+            height, width, channels, filters = conv.kernel.shape
+            kernel = rng.normal(0, 0.1, (filters, channels, height, width))
+            arrays[f"{_torch_name(conv.name)}.weight"] = kernel.astype("float32")
+            arrays[f"{_torch_name(conv.name)}.bias"] = rng.normal(0, 0.1, filters)
+    np.savez(tmp_path / "w.npz", **arrays)
+    lacks = r"layer4.1.conv2.weight not in the file, \(512, 512, 3, 3\) in the network"
+    with pytest.raises(ValueError, match=lacks):
+        gff.load_weights(model, tmp_path / "w.npz")
+    batches = training_dataset(records, batch_size=2, augmentation=Augmentation((33, 41)))
+    report = gff.load_weights(model, tmp_path / "w.npz", batches.take(2), partial=True)
+    assert report.random == ("v2_stack_3_block2_2_conv",)
+    images = np.concatenate([model.get_layer("normalize")(x) for x, _ in batches.take(2)])
+    conv = keras.Model(model.backbone.input, model.backbone.get_layer("conv1_conv").output)
+    expected = conv.predict_on_batch(images).mean((0, 1, 2))
+    mean = model.backbone.get_layer("conv1_bn").moving_mean
+    np.testing.assert_allclose(mean, expected, atol=1e-4)
