@@ -101,6 +101,7 @@ def tiny_recipe(records, tiny_model):
 
     def make(out, **changes):
         fields = dict(data=records, crop_size=(33, 41), batch_size=2, epochs=2, learning_rate=0.02)
+        fields["tensorboard_images"] = 0  # drawing takes longer than such a run
         return TinyRecipe(out=out, **{**fields, **changes})
 
     return make

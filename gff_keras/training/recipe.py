@@ -83,6 +83,8 @@ class Recipe:
     """Weight in the loss of the classes that the label set calls thin."""
     seed: int = 0
     """Of weights, data order, augmentation and dropout."""
+    tensorboard_images: int = 4
+    """Validation images to draw with prediction and gate maps for TensorBoard; 0 draws none."""
     overwrite: bool = False
     """Replace a run that `out` already holds."""
 
@@ -100,6 +102,8 @@ class Recipe:
         for name in ("batch_size", "epochs", "learning_rate", "thin_weight"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
+        if self.tensorboard_images < 0:
+            raise ValueError(f"tensorboard_images={self.tensorboard_images} must be at least 0.")
         if self.total_steps is not None and self.total_steps < 1:
             raise ValueError(f"total_steps={self.total_steps} must be at least 1.")
         if not 0 <= self.dropout < 1:

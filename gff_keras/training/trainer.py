@@ -2,7 +2,8 @@
 
 OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
-OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
+OUT/history.csv                  loss, metrics and learning rate per epoch
+OUT/tensorboard/                 the same, curves per step and pictures of validation images
 OUT/learning_curves.png
 OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
 """
@@ -24,10 +25,13 @@ from gff_keras.data import (
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
+from gff_keras.training.progress import Progress
 from gff_keras.training.schedules import PolynomialDecay
+from gff_keras.training.tensorboard import TensorBoard
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
+MAX_PICTURES = 25  # of one validation image over the run
 FILES = (
     "recipe.json",
     "labels.json",
@@ -44,7 +48,7 @@ def train(recipe, verbose="auto"):
 
     Args:
         recipe: `gff_keras.training.Recipe`.
-        verbose: as in `keras.Model.fit`.
+        verbose: as in `Progress`.
 
     Returns:
         `(model, history)`: the trained network (last epoch) and Keras's history dictionary.
@@ -87,19 +91,24 @@ def train(recipe, verbose="auto"):
         jit_compile=False,  # XLA would compile anew for every size of a validation image
     )
     _prepare_folder(recipe, labels)
-    history = model.fit(
-        batches,
-        steps_per_epoch=steps,
-        epochs=epochs,
-        validation_data=validation,
-        callbacks=[
-            StopAfter(total_steps),
-            *_callbacks(recipe.out, validation is not None),
-            ListSkipped([skipped, skipped_val], recipe.out / "skipped.txt"),
-        ],
-        shuffle=False,  # the data set shuffles
-        verbose=verbose,
-    )
+    saved = recipe.out / "best.keras", recipe.out / "last.keras"
+    progress = Progress(total_steps, recipe.batch_size, verbose=verbose, saved=saved)
+    with progress:
+        history = model.fit(
+            batches,
+            steps_per_epoch=steps,
+            epochs=epochs,
+            validation_data=validation,
+            callbacks=[
+                progress,
+                StopAfter(total_steps),
+                *_callbacks(recipe.out, validation is not None),
+                _tensorboard(recipe, progress, labels, epochs, validation is not None),
+                ListSkipped([skipped, skipped_val], recipe.out / "skipped.txt"),
+            ],
+            shuffle=False,  # the data set shuffles
+            verbose=0,
+        )
     learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
     return model, history.history
 
@@ -167,9 +176,7 @@ def _remove_run(folder):
 
 def _callbacks(out, validates):
     callbacks = [
-        LogLearningRate(),
         keras.callbacks.CSVLogger(out / "history.csv"),
-        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
         keras.callbacks.ModelCheckpoint(out / "last.keras"),
     ]
     if validates:
@@ -179,6 +186,25 @@ def _callbacks(out, validates):
             )
         )
     return callbacks
+
+
+def _tensorboard(recipe, progress, labels, epochs, validates):
+    examples = []
+    if validates and recipe.tensorboard_images:
+        images = evaluation_dataset(
+            recipe.data,
+            recipe.val_split,
+            image_size=recipe.image_size,
+            on_error=recipe.on_error,
+        ).unbatch()
+        examples = list(images.take(recipe.tensorboard_images).as_numpy_iterator())
+    return TensorBoard(
+        recipe.out / "tensorboard",
+        progress,
+        examples=examples,
+        labels=labels,
+        pictures_every=math.ceil(epochs / MAX_PICTURES),
+    )
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -212,13 +238,3 @@ class ListSkipped(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if any(self.skipped):
             print(f"\n{self.text()}")
-
-
-class LogLearningRate(keras.callbacks.Callback):
-    """Put the learning rate of an epoch's last step into the logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
-        schedule = optimizer._learning_rate  # the property would give the rate of the next step
-        logs["learning_rate"] = float(schedule(optimizer.iterations - 1))

@@ -43,6 +43,7 @@ def test_one_number_means_both_sides():
         ({"max_class_fraction": 0.0}, "max_class_fraction=0.0"),
         ({"rotation": -1.0}, "rotation=-1.0"),
         ({"blur": 99.0}, "blur=99.0"),
+        ({"tensorboard_images": -1}, "tensorboard_images=-1"),
     ],
     ids=str,
 )
