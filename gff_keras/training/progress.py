@@ -6,14 +6,14 @@ is one line a minute and one for every epoch: no carriage returns, no control ch
 
 import collections
 import math
-import resource
 import sys
 import time
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 from tqdm import tqdm
+
+from gff_keras.training.measurements import gpus, peak_memory_gib, used_learning_rate
 
 WINDOW = 50  # steps that the step time is averaged over
 REFRESH = {1: 0.2, 2: 60.0}  # seconds between two looks: at a bar, at a line
@@ -31,6 +31,7 @@ class Progress(keras.callbacks.Callback):
         total_steps: steps of the whole run; None: all that `fit` was asked for, where it knows.
         batch_size: images of a step; None: no images per second.
         start_step: steps that were done before `fit`, where it goes on with an earlier run.
+        earlier: validation mean IoU of every epoch that was done before.
         verbose: 0 shows nothing, 1 a bar, 2 lines; "auto": a bar on a terminal, else lines.
         saved: paths of models; the last line names the first that exists.
 
@@ -41,7 +42,14 @@ class Progress(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, total_steps=None, batch_size=None, *, start_step=0, verbose="auto", saved=()
+        self,
+        total_steps=None,
+        batch_size=None,
+        *,
+        start_step=0,
+        earlier=(),
+        verbose="auto",
+        saved=(),
     ):
         super().__init__()
         self.total_steps = total_steps
@@ -50,7 +58,9 @@ class Progress(keras.callbacks.Callback):
         self.verbose = verbose
         self.saved = [Path(path) for path in saved]
         self.epoch, self.epochs = 0, 1
-        self.best = None
+        self.best: tuple[float, int] | None = None
+        for epoch, mean_iou in enumerate(earlier, start=1):
+            self._compare(mean_iou, epoch)
         self._step_seconds: collections.deque[float] = collections.deque(maxlen=WINDOW)
         self._timed_steps, self._timed_seconds = 0, 0.0  # all but the first, which traces the graph
         self._validation_seconds, self._validations_left = 0.0, 0
@@ -134,13 +144,15 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch + 1
         self._validations_left = self.epochs - epoch
-        self._batch = -1
         self._last_end = time.monotonic()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._first_batch = batch  # `on_train_batch_end` is told the last of `steps_per_execution`
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
-        steps, seconds = batch - self._batch, now - self._last_end
-        self._batch, self._last_end = batch, now
+        steps, seconds = batch - self._first_batch + 1, now - self._last_end
+        self._last_end = now
         if self.step > self.start_step:
             self._step_seconds.append(seconds / steps)
             self._timed_steps += steps
@@ -162,15 +174,18 @@ class Progress(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         logs["learning_rate"] = used_learning_rate(self.model.optimizer)
         self._validated = {name: v for name, v in logs.items() if name.startswith("val_")}
-        mean_iou = logs.get("val_mean_iou", math.nan)
-        improved = not math.isnan(mean_iou) and (self.best is None or mean_iou > self.best[0])
-        if improved:
-            self.best = (mean_iou, self.epoch)
+        mark = " (best)" * self._compare(logs.get("val_mean_iou", math.nan), self.epoch)
         if self.verbose:
-            self._print(f"{self._place()}: {self._text(logs, ' (best)' * improved)}")
+            self._print(f"{self._place()}: {self._text(logs, mark)}")
 
     def on_train_end(self, logs=None):
         self._finish()
+
+    def _compare(self, mean_iou, epoch):
+        improved = mean_iou > (self.best[0] if self.best else -math.inf)  # never where it is NaN
+        if improved:
+            self.best = mean_iou, epoch
+        return improved
 
     # === Text ===
 
@@ -191,7 +206,7 @@ class Progress(keras.callbacks.Callback):
     def _text(self, logs, mark=""):
         """Most important first: a narrow terminal cuts the end."""
         now, left = self.measurements(), self.seconds_left()
-        device = "GPU" if _gpus() else "RAM"
+        device = "GPU" if gpus() else "RAM"
         parts = [
             ("ETA {}", tqdm.format_interval(left) if left else None),
             ("loss {:.3f}", logs.get("loss")),
@@ -220,29 +235,6 @@ class Progress(keras.callbacks.Callback):
             self._bar = None
         if self.verbose:
             print(self.summary(), flush=True)
-
-
-def used_learning_rate(optimizer):
-    """Return the learning rate of the last step; `optimizer.learning_rate` is the next step's."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
-    rate = optimizer._learning_rate
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        rate = rate(optimizer.iterations - 1)
-    return float(keras.ops.convert_to_numpy(rate))
-
-
-def peak_memory_gib():
-    """Return the peak use of the fullest GPU; without GPU, of this process."""
-    if gpus := _gpus():
-        peak = max(tf.config.experimental.get_memory_info(gpu)["peak"] for gpu in gpus)
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
-        peak *= 1 if sys.platform == "darwin" else 1024
-    return peak / 2**30
-
-
-def _gpus():
-    return [f"GPU:{i}" for i, _ in enumerate(tf.config.list_logical_devices("GPU"))]
 
 
 def _count(number, noun):

@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from gff_keras.training import progress, train
-from gff_keras.training.progress import Progress, peak_memory_gib, used_learning_rate
+from gff_keras.training.measurements import peak_memory_gib, used_learning_rate
+from gff_keras.training.progress import Progress
 from gff_keras.training.schedules import PolynomialDecay
 
 
@@ -31,12 +32,17 @@ def started(steps=4, epochs=3, **arguments):
     return shown
 
 
+def step(shown, clock, batch, seconds, logs=None):
+    shown.on_train_batch_begin(batch)
+    clock.now += seconds
+    shown.on_train_batch_end(batch, logs)
+
+
 def run_epoch(shown, clock, epoch, steps, seconds, validation=0.0, logs=None):
     """Let `steps` of `seconds` each pass, and a validation."""
     shown.on_epoch_begin(epoch)
     for batch in range(steps):
-        clock.now += seconds
-        shown.on_train_batch_end(batch, {"loss": 1.0})
+        step(shown, clock, batch, seconds, {"loss": 1.0})
     if validation:
         shown.on_test_begin()
         clock.now += validation
@@ -48,13 +54,11 @@ def run_epoch(shown, clock, epoch, steps, seconds, validation=0.0, logs=None):
 def test_speed_and_time_left(clock):
     shown = started(batch_size=6)
     shown.on_epoch_begin(0)
-    clock.now += 30.0  # the first step traces the graph
-    shown.on_train_batch_end(0)
+    step(shown, clock, 0, 30.0)  # the first step traces the graph
     assert shown.seconds_left() is None
     assert "step_seconds" not in shown.measurements()
     for batch, seconds in ((1, 0.4), (2, 0.8), (3, 0.3)):
-        clock.now += seconds
-        shown.on_train_batch_end(batch)
+        step(shown, clock, batch, seconds)
     assert shown.measurements()["step_seconds"] == pytest.approx(0.5)
     assert shown.measurements()["images_per_second"] == pytest.approx(12)
     assert shown.seconds_left() == pytest.approx(8 * 0.5)  # no validation has been measured
@@ -80,7 +84,8 @@ def test_step_time_is_that_of_the_last_steps(clock):
 def test_several_steps_per_execution(clock):
     shown = started(steps=8, epochs=1, batch_size=3)
     shown.on_epoch_begin(0)
-    for last in (3, 7):  # Keras names the last of the steps
+    for first, last in ((0, 3), (4, 7)):  # Keras names the last of the steps at their end
+        shown.on_train_batch_begin(first)
         clock.now += 2.0
         shown.on_train_batch_end(last)
     assert shown.step == 8
@@ -101,12 +106,15 @@ def test_the_last_line_of_a_whole_run(clock, tmp_path):
 
 
 def test_the_last_line_of_a_run_that_was_cut(clock):
-    shown = started(start_step=4, total_steps=12)
+    """And that went on within an epoch."""
+    shown = started(start_step=6, total_steps=12, earlier=[0.3, 0.35], batch_size=4)
     shown.on_epoch_begin(1)
-    clock.now += 42.0
-    shown.on_train_batch_end(0)
-    expected = "stopped at step 5 of 12, in epoch 2 of 3, after 42 s since step 4"
-    assert shown.summary() == expected
+    step(shown, clock, 2, 40.0)
+    step(shown, clock, 3, 2.0)
+    assert shown.summary() == (
+        "stopped at step 8 of 12, in epoch 2 of 3, after 42 s since step 6, "
+        "training at 2.0 images/s; best val mIoU 0.350 (epoch 2)"
+    )
 
 
 def test_nan_is_no_best_value(clock):
@@ -192,7 +200,7 @@ def test_learning_rate_is_the_one_that_was_used():
         keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule)),
     ):
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        inner.iterations.assign(7)
+        inner._iterations.assign(7)
         assert used_learning_rate(optimizer) == pytest.approx(0.5 * 0.4**0.9)  # of step 6
     assert used_learning_rate(keras.optimizers.AdamW(3e-4)) == pytest.approx(3e-4)
 
