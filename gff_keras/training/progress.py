@@ -166,6 +166,10 @@ class Progress(keras.callbacks.Callback):
         if self._bar is not None:
             self._bar.set_postfix_str("validating")
 
+    def on_test_batch_begin(self, batch, logs=None):
+        if batch == 1 and not self._validation_seconds:  # the first one ever traces the graph
+            self._validation_began = time.monotonic()
+
     def on_test_end(self, logs=None):
         self._validation_seconds = time.monotonic() - self._validation_began
         self._validations_left -= 1

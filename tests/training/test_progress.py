@@ -63,7 +63,9 @@ def test_speed_and_time_left(clock):
     assert shown.measurements()["images_per_second"] == pytest.approx(12)
     assert shown.seconds_left() == pytest.approx(8 * 0.5)  # no validation has been measured
     shown.on_test_begin()
-    clock.now += 7.0
+    for batch, seconds in enumerate((60.0, 3.0, 4.0)):  # the first traces the graph
+        shown.on_test_batch_begin(batch)
+        clock.now += seconds
     shown.on_test_end()
     assert shown.seconds_left() == pytest.approx(8 * 0.5 + 2 * 7.0)
     shown.on_epoch_end(0, {})
