@@ -31,7 +31,7 @@ from gff_keras.training.tensorboard import TensorBoard
 from gff_keras.visualization import learning_curves
 
 CALIBRATION_BATCHES = 32
-MAX_PICTURES = 25  # of one validation image over the run
+MAX_PICTURES = 10  # of one validation image over the run: they cost a second or two each time
 FILES = (
     "recipe.json",
     "labels.json",
