@@ -238,6 +238,8 @@ def test_switches_that_do_not_fit(run, refused, records, tmp_path):
     error = refused("train", "camvid_resnet18", *arguments, "--accumulate", "4")
     assert "accumulate=4 never moves the weights in 3 steps" in error
     assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite(refused, records, tmp_path):
     paths = ("--data", records, "--out", tmp_path / "run")
     arguments = (*SMALL, *paths, "--total_steps", "3", "--learning_rate", "1e25")

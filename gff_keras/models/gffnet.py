@@ -130,16 +130,12 @@ class GFFNet(keras.Model):
         """The compiled loss on `logits`, plus `aux_loss_weight` times the same on `aux_logits`."""
         if not isinstance(y_pred, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        _check_loss(self.loss, training and self.aux_head)
         if not training:
             with apart():
                 return super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
         loss = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
         if self.aux_head:
-            if not isinstance(self.loss, keras.losses.Loss):
-                raise ValueError(
-                    f"loss={self.loss!r} cannot serve the auxiliary head; compile with a loss "
-                    "object such as SegmentationCrossEntropy(), or build with aux_head=False."
-                )
             auxiliary = self.loss(y, y_pred["aux_logits"], sample_weight)
             loss = loss + self.aux_loss_weight * auxiliary
         return loss
@@ -200,6 +196,22 @@ def _check_arguments(num_classes, fusion, dfp, filters, input_shape):
         raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
+
+
+def _check_loss(loss, uses_aux_head):
+    # Keras's cross-entropies expect probabilities unless told: on logits they train to nonsense.
+    if isinstance(loss, str) or not getattr(loss, "from_logits", True):
+        shown = repr(loss) if isinstance(loss, str) else f"{type(loss).__name__}(from_logits=False)"
+        raise ValueError(
+            f"loss={shown} takes probabilities, but a GFFNet gives logits; compile with "
+            "gff_keras.losses.SegmentationCrossEntropy(), or with a Keras loss object with "
+            "from_logits=True, ignore_class=255."
+        )
+    if uses_aux_head and not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            f"loss={loss!r} cannot serve the auxiliary head; compile with a loss "
+            "object such as SegmentationCrossEntropy(), or build with aux_head=False."
+        )
 
 
 def _with_policy(layer_class, policy):

@@ -113,6 +113,8 @@ class Recipe:
     """Train on so many logical CPUs in step, to try replicas; 0: on all GPUs, or on the CPU."""
     seed: int = 0
     """Of weights, data order, augmentation and dropout."""
+    tensorboard_images: int = 4
+    """Validation images to draw with prediction and gate maps for TensorBoard; 0 draws none."""
     overwrite: bool = False
     """Replace a run that `out` already holds."""
     resume: bool = False
@@ -144,6 +146,8 @@ class Recipe:
             raise ValueError(f"cpu_replicas={self.cpu_replicas} must not be negative.")
         if self.overwrite and self.resume:
             raise ValueError("overwrite and resume exclude each other: give one of them.")
+        if self.tensorboard_images < 0:
+            raise ValueError(f"tensorboard_images={self.tensorboard_images} must be at least 0.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} is not a rate: 0 <= dropout < 1.")
         if self.clip_norm is not None and not self.clip_norm > 0:

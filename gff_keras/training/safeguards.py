@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from gff_keras.data.labels import IGNORE_LABEL
+from gff_keras.training.measurements import used_learning_rate
 from gff_keras.visualization import label_sheet
 
 _LISTED = 16  # ids that a sentence names
@@ -82,7 +83,7 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
     def _stop(self, what):
         if self.params.get("verbose"):
             print()  # ends the line of the progress bar
-        rate = last_learning_rate(self.model.optimizer)
+        rate = used_learning_rate(self.model.optimizer)
         message = f"{what} (the first step is 0; learning rate {rate:.4g})"
         remedy = "a lower learning rate or clipped gradients may help"
         if self.batch is not None:
@@ -115,27 +116,6 @@ class StopAtNonFiniteLoss(keras.callbacks.Callback):
         known = np.where(unknown, IGNORE_LABEL, labels)
         label_sheet(list(shown), list(known), self.labels, ids).save(path.with_suffix(".png"))
         return f"{path} and .png"
-
-
-class LogLearningRate(keras.callbacks.Callback):
-    """Put the learning rate of an epoch's last update into the logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = last_learning_rate(self.model.optimizer)
-
-
-def last_learning_rate(optimizer):
-    """Return the learning rate of the last update of the weights; of the first before it.
-
-    `optimizer.learning_rate` is that of the next step. With accumulated gradients an update comes
-    at the end of every group of steps; the schedule counts steps.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
-    schedule = optimizer._learning_rate
-    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return float(optimizer.learning_rate)
-    steps, group = int(optimizer._iterations), optimizer.gradient_accumulation_steps or 1
-    return float(schedule(max(steps // group * group - 1, 0)))
 
 
 def _sums_of(weights):

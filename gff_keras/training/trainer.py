@@ -3,21 +3,24 @@
 OUT/recipe.json  labels.json     what was run, and the classes
 OUT/best.keras   last.keras      highest validation mean IoU, and the end
 OUT/average.keras                with `ema`: the averaged weights at the end
-OUT/history.csv  tensorboard/    loss, metrics and learning rate per epoch
+OUT/history.csv                  loss, metrics and learning rate per epoch
+OUT/tensorboard/                 the same, curves per step and pictures of validation images
 OUT/learning_curves.png
-OUT/checkpoints/         what `resume` goes on from
-OUT/nonfinite_step_N.npz  .png  the batch at which the loss was no longer finite, if it came to that
-OUT/skipped.txt          with on_error="skip": the damaged records, where there were any
+OUT/checkpoints/                 what `resume` goes on from
+OUT/nonfinite_step_N.npz  .png   the batch at which the loss was no longer finite, if there was one
+OUT/skipped.txt                  with on_error="skip": the damaged records, where there were any
 """
 
 import contextlib
 import math
+from typing import Any, NamedTuple
 
 import keras
 
 from gff_keras.data import (
     LabelSet,
     SkippedRecords,
+    evaluation_dataset,
     num_examples,
     open_records,
     training_dataset,
@@ -26,11 +29,15 @@ from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
 from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
-from gff_keras.training.safeguards import LogLearningRate, StopAtNonFiniteLoss
+from gff_keras.training.progress import Progress
+from gff_keras.training.recipe import Recipe
+from gff_keras.training.safeguards import StopAtNonFiniteLoss
+from gff_keras.training.tensorboard import TensorBoard
 from gff_keras.training.weights import load_weights
 from gff_keras.training.xla import compile_train_step
 from gff_keras.visualization import learning_curves
 
+MAX_PICTURES = 10  # of one validation image over the run: they cost a second or two each time
 
 
 def train(recipe, verbose="auto"):
@@ -38,7 +45,7 @@ def train(recipe, verbose="auto"):
 
     Args:
         recipe: `gff_keras.training.Recipe`.
-        verbose: as in `keras.Model.fit`.
+        verbose: as in `Progress`.
 
     Returns:
         `(model, history)`: the trained network (last epoch) and Keras's history dictionary, of all
@@ -49,6 +56,7 @@ def train(recipe, verbose="auto"):
             the recipe or the records are not those that the run was begun with.
         FileExistsError: `out` already holds a run, or another process is writing it.
         OSError: `out` cannot be written or has too little space.
+        NonFiniteLoss: loss or weights are no longer finite.
         ConnectionError: another worker has stopped.
         Stopped: SIGTERM or SIGINT arrived; a checkpoint was saved.
     """
@@ -58,72 +66,97 @@ def train(recipe, verbose="auto"):
     with multi_worker.together(devices), lock:
         if writes:
             print(line)
-        return _train(recipe, devices, _checkpoint(recipe, writes), verbose if writes else 0)
+        return _train(_plan(recipe, devices, writes), verbose if writes else 0)
 
 
-def _train(recipe, devices, checkpoint, verbose):
-    writes = multi_worker.is_chief(devices)
-    step = checkpoint.step if checkpoint else 0
-    multi_worker.agree(devices, step, recipe.out)
-    keras.utils.set_random_seed(recipe.seed)
+class _Run(NamedTuple):
+    """What is known before the network is made."""
+
+    recipe: Recipe
+    devices: Any  # tf.distribute.Strategy
+    writes: bool  # whether this process writes the files
+    labels: LabelSet
+    records: dict  # tells whether records are the same, wherever they lie
+    steps: int  # of an epoch
+    epochs: int
+    total_steps: int
+    checkpoint: Any  # to go on from, or None
+    skipped: list  # `SkippedRecords` of training and of validation
+
+    @property
+    def first_step(self):
+        return self.checkpoint.step if self.checkpoint else 0
+
+
+def _plan(recipe, devices, writes):
+    checkpoint = _checkpoint(recipe, writes)
+    multi_worker.agree(devices, checkpoint.step if checkpoint else 0, recipe.out)
     labels = LabelSet.from_records(recipe.data)
+    split = open_records(recipe.data).info.splits.get(recipe.train_split)
     steps, epochs, total_steps = _length(recipe)
-    records = _description(recipe)
+    records = {"examples": split.num_examples, "bytes": split.num_bytes}
     if checkpoint:
         checkpoint.check(recipe.fields(), records)
-        if checkpoint.header["finished"]:
-            return _finished(recipe)
-    skipped = [SkippedRecords(), SkippedRecords()]  # in training and validation
-    batches = strategy.training_batches(devices, **_training_data(recipe, step, skipped[0]))
-    validation, validation_steps = _validation_batches(recipe, devices, skipped[1])
-    with devices.scope():
-        model = recipe.model(labels.num_classes)
-    if recipe.weights is not None and not checkpoint:
-        batches_once = training_dataset(**_training_data(recipe, 0) | {"cache": False})
-        report = load_weights(model, recipe.weights, batches_once, partial=recipe.partial)
-        multi_worker.from_chief(devices, model.weights)
-        if writes:
-            print(f"Weights from {recipe.weights}:\n{report}")
-    with devices.scope():
-        _compile(model, recipe, labels, total_steps)
-    if checkpoint:
-        checkpoint.restore(model)
-    multi_worker.draw_apart(model)
-    if writes:
-        run_folder.clear_unfinished(recipe.out)
+    skipped = [SkippedRecords(), SkippedRecords()]
+    return _Run(
+        recipe, devices, writes, labels, records, steps, epochs, total_steps, checkpoint, skipped
+    )
+
+
+def _train(run, verbose):
+    recipe, out = run.recipe, run.recipe.out
+    if run.checkpoint and run.checkpoint.header["finished"]:
+        return _finished(out)
+    keras.utils.set_random_seed(recipe.seed)
+    batches = strategy.training_batches(
+        run.devices, **_training_data(recipe, run.first_step, run.skipped[0])
+    )
+    validation, validation_steps = _validation_batches(run)
+    model = _model(run)
+    if run.writes:
+        run_folder.clear_unfinished(out)
         # Checkpoints, best.keras and last.keras, and one that is being written.
-        run_folder.check_space(recipe.out, checkpoints.nbytes(model), recipe.keep + 3)
-        if checkpoint is None:
-            _begin_folder(recipe, labels)
-    with StopSignals() as signals:
-        if multi_worker.num_workers(devices) > 1:
-            signals = multi_worker.AgreedSignals(signals, devices)
+        run_folder.check_space(out, checkpoints.nbytes(model), recipe.keep + 3)
+        if not run.checkpoint:
+            _begin_folder(run)
+    earlier = keras.callbacks.History()
+    if run.checkpoint and run.writes:
+        earlier.history = history_until(out / "history.csv", run.first_step // run.steps)
+    progress = Progress(
+        run.total_steps,
+        recipe.batch_size,
+        start_step=run.first_step,
+        earlier=earlier.history.get("val_mean_iou", ()) if run.checkpoint else (),
+        verbose=verbose,
+        saved=(out / "best.keras", out / "last.keras"),
+    )
+    with StopSignals() as signals, progress:
+        if multi_worker.num_workers(run.devices) > 1:
+            signals = multi_worker.AgreedSignals(signals, run.devices)
         callbacks = ResumableCallbacks(
-            _callbacks(recipe, records, steps, checkpoint, skipped, signals, writes),
-            step,
-            steps,
-            total_steps,
-            epochs=epochs,
+            _callbacks(run, progress, earlier, signals, validation is not None),
+            run.first_step,
+            run.steps,
+            run.total_steps,
+            epochs=run.epochs,
             add_history=True,
-            add_progbar=verbose != 0,
-            verbose=verbose,
             model=model,
         )
         history = model.fit(
             batches,
-            initial_epoch=step // steps,
-            steps_per_epoch=steps,
-            epochs=epochs,
+            initial_epoch=run.first_step // run.steps,
+            steps_per_epoch=run.steps,
+            epochs=run.epochs,
             validation_data=validation,
             validation_steps=validation_steps,
             callbacks=callbacks,
             shuffle=False,  # the data set shuffles
-            verbose=verbose,
+            verbose=0,
         )
-    if writes:
+    if run.writes:
         if recipe.ema is not None:  # `fit` ends with the average in the model
-            checkpoints.save_model(model, recipe.out / "average.keras")
-        learning_curves(recipe.out / "history.csv", recipe.out / "learning_curves.png")
+            checkpoints.save_model(model, out / "average.keras")
+        learning_curves(out / "history.csv", out / "learning_curves.png")
     return model, history.history
 
 
@@ -150,33 +183,6 @@ def _checkpoint(recipe, writes):
     return checkpoint
 
 
-def _finished(recipe):
-    print(f"{recipe.out}: the run is finished, there is nothing to resume.")
-    model = keras.saving.load_model(recipe.out / "last.keras")
-    return model, history_until(recipe.out / "history.csv", math.inf)
-
-
-def _begin_folder(recipe, labels):
-    run_folder.remove_run(recipe.out)
-    recipe.save(recipe.out / "recipe.json")
-    labels.save(recipe.out / "labels.json")
-
-
-def _compile(model, recipe, labels, total_steps):
-    """Freeze and compile the recipe's network, and make all variables that training needs."""
-    recipe.freeze(model)
-    model.compile(
-        optimizer=recipe.optimizer(total_steps),
-        loss=recipe.loss(labels),
-        metrics=[SegmentationMetrics(labels.num_classes)],
-        jit_compile=False,
-    )
-    if recipe.jit_compile:
-        compile_train_step(model)
-    checkpoints.make_variables(model)
-    multi_worker.prepare_fit(model)
-
-
 def _length(recipe):
     """Steps of an epoch, epochs, and steps in all: the last epoch may be a short one."""
     steps = math.ceil(num_examples(recipe.data, recipe.train_split) / recipe.batch_size)
@@ -186,10 +192,45 @@ def _length(recipe):
     return steps, math.ceil(recipe.total_steps / steps), recipe.total_steps
 
 
-def _description(recipe):
-    """What tells whether records are the same, wherever they lie."""
-    split = open_records(recipe.data).info.splits[recipe.train_split]
-    return {"examples": split.num_examples, "bytes": split.num_bytes}
+def _finished(out):
+    print(f"{out}: the run is finished, there is nothing to resume.")
+    model = keras.saving.load_model(out / "last.keras")
+    return model, history_until(out / "history.csv", math.inf)
+
+
+def _begin_folder(run):
+    run_folder.remove_run(run.recipe.out)
+    run.recipe.save(run.recipe.out / "recipe.json")
+    run.labels.save(run.recipe.out / "labels.json")
+
+
+def _model(run):
+    """The recipe's network, compiled, with the weights and the state that the run begins with."""
+    recipe = run.recipe
+    with run.devices.scope():
+        model = recipe.model(run.labels.num_classes)
+    if recipe.weights is not None and not run.checkpoint:
+        batches = training_dataset(**_training_data(recipe, 0) | {"cache": False})
+        report = load_weights(model, recipe.weights, batches, partial=recipe.partial)
+        multi_worker.from_chief(run.devices, model.weights)
+        if run.writes:
+            print(f"Weights from {recipe.weights}:\n{report}")
+    with run.devices.scope():
+        recipe.freeze(model)
+        model.compile(
+            optimizer=recipe.optimizer(run.total_steps),
+            loss=recipe.loss(run.labels),
+            metrics=[SegmentationMetrics(run.labels.num_classes)],
+            jit_compile=False,
+        )
+        if recipe.jit_compile:
+            compile_train_step(model)
+        checkpoints.make_variables(model)
+        multi_worker.prepare_fit(model)
+    if run.checkpoint:
+        run.checkpoint.restore(model)
+    multi_worker.draw_apart(model)
+    return model
 
 
 def _training_data(recipe, step, skipped=None):
@@ -208,68 +249,86 @@ def _training_data(recipe, step, skipped=None):
     )
 
 
-def _validation_batches(recipe, devices, skipped):
-    """Whole images; one at a time where sizes may differ: padding would change the context."""
-    if recipe.val_split not in open_records(recipe.data).info.splits:
-        print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
-        return None, None
-    return strategy.validation_batches(
-        devices,
-        recipe.data,
-        recipe.val_split,
-        batch_size=recipe.batch_size if recipe.image_size else 1,
+def _validation_data(recipe, skipped=None):
+    """Arguments of `evaluation_dataset`."""
+    return dict(
+        data_dir=recipe.data,
+        split=recipe.val_split,
         image_size=recipe.image_size,
         on_error=recipe.on_error,
         skipped=skipped,
     )
 
 
-def _callbacks(recipe, records, steps, checkpoint, skipped, signals, writes):
+def _validation_batches(run):
+    """Whole images; one at a time where sizes may differ: padding would change the context."""
+    recipe = run.recipe
+    if recipe.val_split not in open_records(recipe.data).info.splits:
+        if run.writes:
+            print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
+        return None, None
+    return strategy.validation_batches(
+        run.devices,
+        batch_size=recipe.batch_size if recipe.image_size else 1,
+        **_validation_data(recipe, run.skipped[1]),
+    )
+
+
+def _callbacks(run, progress, earlier, signals, validates):
     """In the order in which they are called: nothing may come after what saves the others' work."""
-    out, header, earlier = recipe.out, {}, keras.callbacks.History()
-    if checkpoint:
-        header = checkpoint.header
-        if writes:
-            earlier.history = history_until(out / "history.csv", checkpoint.step // steps)
-        for split, saved in zip(skipped, header["skipped"], strict=True):
-            split.restore(saved)
+    recipe, out, writes = run.recipe, run.recipe.out, run.writes
+    header = run.checkpoint.header if run.checkpoint else {}
+    for split, saved in zip(run.skipped, header.get("skipped", ()), strict=bool(header)):
+        split.restore(saved)
     best = checkpoints.SaveBest(out, header.get("best", -math.inf), writes)
 
     def state():
         return {
             "recipe": recipe.fields(),
-            "records": records,
+            "records": run.records,
             "best": best.best,
-            "skipped": [split.state() for split in skipped],
+            "skipped": [split.state() for split in run.skipped],
         }
-
-    logs = [
-        keras.callbacks.CSVLogger(out / "history.csv", append=checkpoint is not None),
-        keras.callbacks.TensorBoard(out / "tensorboard", write_graph=False),
-        ListSkipped(skipped, out / "skipped.txt"),
-    ]
-    return [
-        *([signals] if isinstance(signals, keras.callbacks.Callback) else []),
-        StopAtNonFiniteLoss(out if writes else None, _batch_of(recipe), labels, step),
-        LogLearningRate(),
-        earlier,
-        *(logs if writes else []),
-        best,
-        *([] if recipe.ema is None else [ValidateAverage()]),
-        checkpoints.SaveLast(out, writes),
-        checkpoints.Checkpoints(
-            out, state, recipe.checkpoint_every, recipe.keep, signals, checkpoint, writes
-        ),
-    ]
-
-
-def _batch_of(recipe):
-    """Return a function that gives the batch of any step, with ids."""
 
     def batch(step):
         return next(iter(training_dataset(**_training_data(recipe, step), with_ids=True)))
 
-    return batch
+    callbacks = [
+        StopAtNonFiniteLoss(out if writes else None, batch, run.labels, run.first_step),
+        progress,
+        earlier,
+    ]
+    if isinstance(signals, keras.callbacks.Callback):
+        callbacks.insert(0, signals)
+    if writes:
+        append = run.checkpoint is not None
+        callbacks += [
+            keras.callbacks.CSVLogger(out / "history.csv", append=append),
+            _tensorboard(run, progress, validates),
+            ListSkipped(run.skipped, out / "skipped.txt"),
+        ]
+    callbacks.append(best)
+    if recipe.ema is not None:
+        callbacks.append(ValidateAverage())
+    every, keep = recipe.checkpoint_every, recipe.keep
+    return callbacks + [
+        checkpoints.SaveLast(out, writes),
+        checkpoints.Checkpoints(out, state, every, keep, signals, run.checkpoint, writes),
+    ]
+
+
+def _tensorboard(run, progress, validates):
+    examples = []
+    if validates and run.recipe.tensorboard_images:
+        images = evaluation_dataset(**_validation_data(run.recipe)).unbatch()
+        examples = list(images.take(run.recipe.tensorboard_images).as_numpy_iterator())
+    return TensorBoard(
+        run.recipe.out / "tensorboard",
+        progress,
+        examples=examples,
+        labels=run.labels,
+        pictures_every=math.ceil(run.epochs / MAX_PICTURES),
+    )
 
 
 class ListSkipped(keras.callbacks.Callback):

@@ -63,6 +63,7 @@ def test_one_number_means_both_sides():
         ({"label_smoothing": 2.0}, "label_smoothing=2.0"),
         ({"warmup_steps": -1}, "warmup_steps=-1"),
         ({"warmup_steps": 9, "total_steps": 9}, "warmup_steps=9"),
+        ({"tensorboard_images": -1}, "tensorboard_images=-1"),
     ],
     ids=str,
 )

@@ -20,7 +20,7 @@ from gff_keras.training import Stopped, checkpoints, train
 from gff_keras.training.interruptions import ResumableCallbacks, StopSignals
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
-from gff_keras.training.trainer import LogLearningRate
+from gff_keras.training.trainer import ListSkipped
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -114,7 +114,7 @@ def stopped(tiny_recipe, tmp_path, monkeypatch, eager):
                 os.kill(os.getpid(), number)
 
         with monkeypatch.context() as patch:
-            patch.setattr(LogLearningRate, method, count)
+            patch.setattr(ListSkipped, method, count)
             with pytest.raises(Stopped) as stop:
                 train(recipe, verbose=0)
         assert stop.value.status == 128 + number

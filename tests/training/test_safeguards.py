@@ -13,7 +13,7 @@ import gff_keras as gff
 from gff_keras.data import Augmentation, LabelSet, training_dataset
 from gff_keras.training import train
 from gff_keras.training.callbacks import NonFiniteLoss, StopAtNonFiniteLoss
-from gff_keras.training.safeguards import last_learning_rate
+from gff_keras.training.measurements import used_learning_rate
 from gff_keras.training.schedules import PolynomialDecay
 
 STEPS, BAD = 5, 3
@@ -238,7 +238,7 @@ def test_the_learning_rate_is_that_of_the_last_update(rng, steps):
     ):
         used = after(optimizer)
         expected = 0.5 if used is None else used
-        assert last_learning_rate(optimizer) == pytest.approx(expected, rel=1e-6)
+        assert used_learning_rate(optimizer) == pytest.approx(expected, rel=1e-6)
 
 
 RUN = """

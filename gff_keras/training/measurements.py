@@ -1,0 +1,36 @@
+"""What a training step used: learning rate and memory."""
+
+import resource
+import sys
+
+import keras
+import tensorflow as tf
+
+
+def used_learning_rate(optimizer):
+    """Return the learning rate of the last update of the weights; of the first before it.
+
+    `optimizer.learning_rate` is that of the next step. With accumulated gradients an update comes
+    at the end of every group of steps; the schedule counts steps.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        steps, group = int(optimizer._iterations), optimizer.gradient_accumulation_steps or 1
+        rate = rate(max(steps // group * group - 1, 0))
+    return float(keras.ops.convert_to_numpy(rate))
+
+
+def peak_memory_gib():
+    """Return the peak use of the fullest GPU; without GPU, of this process."""
+    if names := gpus():
+        peak = max(tf.config.experimental.get_memory_info(name)["peak"] for name in names)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
+        peak *= 1 if sys.platform == "darwin" else 1024
+    return peak / 2**30
+
+
+def gpus():
+    """Return the names of the GPUs that TensorFlow uses."""
+    return [f"GPU:{i}" for i, _ in enumerate(tf.config.list_logical_devices("GPU"))]
