@@ -17,7 +17,7 @@ import tensorflow as tf
 from gff_keras.cli import main
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import Stopped, checkpoints, train
-from gff_keras.training.interruptions import ResumableCallbacks, StopSignals
+from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
 from gff_keras.training.trainer import LogLearningRate
@@ -92,9 +92,9 @@ def test_preempted_then_killed_then_resumed_equals_straight(recipe_file, trained
 
 @pytest.fixture(scope="module")
 def straight(tiny_recipe, tmp_path_factory):
-    """A run of two epochs, eagerly, that nothing interrupts."""
+    """A run of one epoch, eagerly, that nothing interrupts."""
     tf.config.run_functions_eagerly(True)
-    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight")
+    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight", epochs=1)
     _, history = train(recipe, verbose=0)
     tf.config.run_functions_eagerly(False)
     return recipe, history
@@ -123,17 +123,25 @@ def stopped(tiny_recipe, tmp_path, monkeypatch, eager):
     return run
 
 
-def test_stopped_within_an_epoch_and_in_validation(stopped, tiny_recipe, straight):
-    recipe, message = stopped("on_train_batch_end", 2, signal.SIGINT)
-    assert f"after step 2, saved in {recipe.out}" in message
+def test_stopped_in_validation(stopped, tiny_recipe, straight):
+    """The epoch's last step is done again, and the validation."""
+    recipe, message = stopped("on_test_batch_end", 2, signal.SIGINT, epochs=1)
+    assert f"stopped by SIGINT after step 2, saved in {recipe.out}" in message
     assert checkpoints.newest(recipe.out).step == 2
-    _, message = stopped("on_test_batch_end", 4, resume=True)  # of three in each epoch
-    assert "after step 5" in message  # the epoch's last step will be done again
-    assert checkpoints.newest(recipe.out).step == 5
-    _, history = train(tiny_recipe(recipe.out, resume=True), verbose=0)
+    _, history = train(tiny_recipe(recipe.out, epochs=1, resume=True), verbose=0)
     assert_same_run(recipe.out, straight[0].out)
-    assert history == straight[1]  # also of the epoch before
+    assert history == straight[1]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_history_is_cut_at_the_checkpoint(tmp_path):
+    path = tmp_path / "history.csv"
+    whole = "epoch,loss,val_loss\r\n0,0.5,NA\r\n1,0.25,NA\r\n"
+    path.write_text(whole + "2,0.125,NA\r\n3,0.0", newline="")  # killed while it wrote
+    assert history_until(path, 2) == {"loss": [0.5, 0.25]}
+    assert path.read_bytes() == whole.encode()
+    assert history_until(path, 0) == {} and path.read_bytes() == b""
+    assert history_until(tmp_path / "none.csv", 3) == {}
 
 
 def refuse(number):
