@@ -17,7 +17,7 @@ import tensorflow as tf
 from gff_keras.cli import main
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import Stopped, checkpoints, train
-from gff_keras.training.interruptions import ResumableCallbacks, StopSignals
+from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
 from gff_keras.training.trainer import LogLearningRate
@@ -92,9 +92,9 @@ def test_preempted_then_killed_then_resumed_equals_straight(recipe_file, trained
 
 @pytest.fixture(scope="module")
 def straight(tiny_recipe, tmp_path_factory):
-    """A run of two epochs, eagerly, that nothing interrupts."""
+    """A run of one epoch, eagerly, that nothing interrupts."""
     tf.config.run_functions_eagerly(True)
-    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight")
+    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight", epochs=1)
     _, history = train(recipe, verbose=0)
     tf.config.run_functions_eagerly(False)
     return recipe, history
@@ -123,21 +123,25 @@ def stopped(tiny_recipe, tmp_path, monkeypatch, eager):
     return run
 
 
-@pytest.mark.parametrize(
-    "method, calls, step",
-    [
-        ("on_train_batch_end", 2, 2),  # of three in the first epoch
-        ("on_test_batch_end", 4, 5),  # in the second validation: the step before it is done again
-    ],
-)
-def test_stopped_anywhere(stopped, tiny_recipe, straight, method, calls, step):
-    recipe, message = stopped(method, calls, signal.SIGINT if step == 5 else signal.SIGTERM)
-    assert f"after step {step}, saved in {recipe.out}" in message
-    assert checkpoints.newest(recipe.out).step == step
-    _, history = train(tiny_recipe(recipe.out, resume=True), verbose=0)
+def test_stopped_in_validation(stopped, tiny_recipe, straight):
+    """The epoch's last step is done again, and the validation."""
+    recipe, message = stopped("on_test_batch_end", 2, signal.SIGINT, epochs=1)
+    assert f"stopped by SIGINT after step 2, saved in {recipe.out}" in message
+    assert checkpoints.newest(recipe.out).step == 2
+    _, history = train(tiny_recipe(recipe.out, epochs=1, resume=True), verbose=0)
     assert_same_run(recipe.out, straight[0].out)
-    assert history == straight[1]  # of both epochs, though one was another process's
+    assert history == straight[1]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_history_is_cut_at_the_checkpoint(tmp_path):
+    path = tmp_path / "history.csv"
+    whole = "epoch,loss,val_loss\r\n0,0.5,NA\r\n1,0.25,NA\r\n"
+    path.write_text(whole + "2,0.125,NA\r\n3,0.0", newline="")  # killed while it wrote
+    assert history_until(path, 2) == {"loss": [0.5, 0.25]}
+    assert path.read_bytes() == whole.encode()
+    assert history_until(path, 0) == {} and path.read_bytes() == b""
+    assert history_until(tmp_path / "none.csv", 3) == {}
 
 
 def refuse(number):
@@ -147,37 +151,24 @@ def refuse(number):
     return write
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
-    stopped, tiny_recipe, straight, capsys
-):
-    """Also where a write failed on a full disk: what was there before stays."""
-    recipe, _ = stopped("on_train_batch_end", 4)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(stopped, tiny_recipe, capsys):
+    """Then the disk is full, and what is there stays."""
+    changes = dict(val_split="none", checkpoint_every=2)
+    recipe, _ = stopped("on_train_batch_end", 4, **changes)
     folder = recipe.out / "checkpoints"
-    names = ["step_00000000.npz", "step_00000002.npz", "step_00000004.npz"]
-    assert sorted(path.name for path in folder.iterdir()) == names
-    first, second, third = (folder / name for name in names)
+    first, second, third = (folder / f"step_0000000{step}.npz" for step in (0, 2, 4))
+    assert sorted(folder.iterdir()) == [first, second, third]
     third.write_bytes(third.read_bytes()[:-5000])
-    later = folder / "step_00000077.npz"
-    later.write_bytes(b"")
     before = second.read_bytes()
-
-    resume = tiny_recipe(recipe.out, resume=True, keep=2, checkpoint_every=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints.np, "savez", refuse(errno.ENOSPC))
-        with pytest.raises(OSError, match="step_00000005.npz cannot be written .No space left on"):
-            train(resume, verbose=0)
+        with pytest.raises(OSError, match="step_00000004.npz cannot be written .No space left on"):
+            train(tiny_recipe(recipe.out, resume=True, **changes), verbose=0)
     printed = capsys.readouterr().out
-    assert f"{third} is damaged" in printed and f"{later} is damaged" in printed
-    assert "going on after step 2" in printed
-    assert sorted(folder.iterdir()) == [first, second, third, later]
+    assert f"{third} is damaged" in printed and "going on after step 2" in printed
+    assert sorted(folder.iterdir()) == [first, second, third]
     assert second.read_bytes() == before
-
-    train(resume, verbose=0)
-    assert_same_run(recipe.out, straight[0].out)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "step_00000005.npz",
-        "step_00000006.npz",
-    ]
+    assert checkpoints.newest(recipe.out).step == 2
 
 
 def test_values_of_every_optimizer_survive(tiny_model, rng, tmp_path, eager):
@@ -252,6 +243,8 @@ def test_when_checkpoints_are_written(tmp_path, rng, every, keep, steps):
     batch = rng.normal(size=(2, 3)), rng.normal(size=(2, 1))
     data = tf.data.Dataset.from_tensors(batch).repeat()
     save = checkpoints.Checkpoints(tmp_path, dict, every, keep, StopSignals())
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step_00000077.npz").write_bytes(b"damaged, or this were no start")
     callbacks = ResumableCallbacks(
         [save], step=0, steps=3, total_steps=8, add_history=True, model=model, epochs=3
     )
