@@ -191,9 +191,9 @@ def together(strategy):
 
 def _reason(message):
     """The line of an error from a graph that says what happened."""
+    frames = ("Graph execution error", "Detected at", "<stack traces", "File ")
     lines = [line.strip() for line in message.splitlines()]
-    skipped = ("", "Graph execution error", "Detected at", "<stack traces")
-    return next((line for line in lines if not line.startswith(skipped[1:]) and line), message)
+    return next((line for line in lines if line and not line.startswith(frames)), message)
 
 
 def _with_an_axis(step):

@@ -78,11 +78,11 @@ def on_one_device(uneven_recipe, tmp_path_factory):
 
 @pytest.fixture
 def start():
-    """Function that starts `gff-keras train` in a new process, with variables of environment."""
+    """Function that starts a program, `gff-keras train`, with variables of its environment."""
     processes = []
 
-    def start(*arguments, **variables):
-        command = [sys.executable, "-m", "gff_keras.cli", "train", *map(str, arguments)]
+    def start(*arguments, program=("-m", "gff_keras.cli", "train"), **variables):
+        command = [sys.executable, *program, *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         processes.append(subprocess.Popen(command, env=environment, text=True, **pipes))
@@ -98,7 +98,7 @@ def start():
 def start_workers(start):
     """Function that starts two workers on this machine."""
 
-    def start_workers(*arguments):
+    def start_workers(*arguments, **options):
         sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
         cluster = {"worker": [f"localhost:{s.getsockname()[1]}" for s in sockets]}
         for each in sockets:
@@ -106,6 +106,7 @@ def start_workers(start):
         return [
             start(
                 *arguments,
+                **options,
                 TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}),
             )
             for i in range(2)

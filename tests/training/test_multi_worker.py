@@ -64,6 +64,34 @@ def test_preempted_then_killed_then_resumed_equals_one_process(
     assert_same_run(out)
 
 
+@pytest.mark.slow
+def test_workers_take_the_chiefs_values_and_notice_what_they_do_not_share(start_workers):
+    code = """
+import json, os
+import numpy as np
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+from gff_keras.training import multi_worker
+strategy = multi_worker.connect()
+import keras
+with multi_worker.together(strategy):
+    with strategy.scope():
+        variable = keras.Variable(np.zeros((2, 3), "float32"))
+    values = np.random.default_rng(3).normal(size=(2, 2, 3)).astype("float32")
+    variable.assign(values[index])
+    multi_worker.from_chief(strategy, [variable])
+    np.testing.assert_array_equal(variable, values[0])
+    multi_worker.agree(strategy, 7, "runs/a")
+    try:
+        multi_worker.agree(strategy, 7 + index, "runs/a")
+    except ValueError as error:
+        print(error)
+"""
+    statuses, outputs, errors = ends(start_workers(program=("-c", code)))
+    assert statuses == [0, 0], errors
+    for index, text in enumerate(outputs):
+        assert f"different contents in runs/a (this one: {7 + index})" in text
+
+
 @pytest.fixture
 def environment(monkeypatch):
     """Function that sets variables where those of clusters are unset."""
