@@ -61,7 +61,7 @@ def train(recipe, verbose="auto"):
     steps, epochs = _steps_and_epochs(recipe, examples)
     total_steps = recipe.total_steps or steps * epochs
     skipped, skipped_val = SkippedRecords(), SkippedRecords()
-    batches = _training_batches(recipe, skipped=skipped)
+    batches = _training_batches(recipe, 0, skipped)
     validation = _validation_batches(recipe, skipped_val)
     model = recipe.model(labels.num_classes)
     if recipe.weights is not None:
@@ -97,7 +97,7 @@ def train(recipe, verbose="auto"):
     return model, history.history
 
 
-def _training_batches(recipe, **options):
+def _training_batches(recipe, step, skipped=None, with_ids=False):
     return training_dataset(
         recipe.data,
         recipe.train_split,
@@ -105,15 +105,17 @@ def _training_batches(recipe, **options):
         augmentation=recipe.augmentation(),
         image_size=recipe.image_size,
         seed=recipe.seed,
+        start_step=step,
         cache=recipe.cache,
+        with_ids=with_ids,
         on_error=recipe.on_error,
-        **options,
+        skipped=skipped,
     )
 
 
 def _batch_of(recipe):
     """Return a function that gives the batch of any step, with ids."""
-    return lambda step: next(iter(_training_batches(recipe, start_step=step, with_ids=True)))
+    return lambda step: next(iter(_training_batches(recipe, step, with_ids=True)))
 
 
 def _class_weights(recipe, labels):
