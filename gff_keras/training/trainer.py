@@ -84,7 +84,8 @@ def train(recipe, verbose="auto"):
         ),
         loss=SegmentationCrossEntropy(class_weights=_class_weights(recipe, labels)),
         metrics=[SegmentationMetrics(labels.num_classes)],
-        jit_compile=False,  # XLA would compile anew for every size of a validation image
+        # XLA compiles anew for every size of a validation image; JAX without it is slower still.
+        jit_compile=keras.backend.backend() == "jax",
     )
     _prepare_folder(recipe, labels)
     history = model.fit(
