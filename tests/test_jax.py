@@ -31,10 +31,9 @@ import gff_keras
 def run(model_file, batch_file):
     model, batch = keras.saving.load_model(model_file), np.load(batch_file)
     results = {}
-    for name in ("wide", "high"):
-        results[f"logits {name}"] = model.predict_on_batch(batch[name])["logits"]
-        for level, gate in enumerate(model.gates(batch[name])):
-            results[f"gates {name} {level}"] = keras.ops.convert_to_numpy(gate)
+    results["logits"] = model.predict_on_batch(batch["others"])["logits"]
+    for level, gate in enumerate(model.gates(batch["others"])):
+        results[f"gate {level}"] = keras.ops.convert_to_numpy(gate)
     logs = model.train_on_batch(batch["images"], batch["labels"], return_dict=True)
     results.update({f"log {name}": np.array(value) for name, value in logs.items()})
     results["iterations"] = np.array(model.optimizer.iterations)
@@ -43,8 +42,8 @@ def run(model_file, batch_file):
     half = gff_keras.GFFNet.from_config({**model.get_config(), "dtype": "mixed_bfloat16"})
     half.set_weights(model.get_weights())
     half.compile(gff_keras.optimizers.SGD(0.01), gff_keras.losses.SegmentationCrossEntropy())
-    results["half logits"] = half.predict_on_batch(batch["wide"])["logits"]
-    results["full logits"] = model.predict_on_batch(batch["wide"])["logits"]
+    results["half logits"] = half.predict_on_batch(batch["others"])["logits"]
+    results["full logits"] = model.predict_on_batch(batch["others"])["logits"]
     results["half loss"] = np.array(half.train_on_batch(batch["images"], batch["labels"]))
     return results
 """
@@ -56,11 +55,15 @@ import numpy as np
 from gff_keras.evaluation.metrics import SegmentationMetrics
 
 metrics = SegmentationMetrics(3)
-pixels = np.random.default_rng(0).permutation(np.repeat([0, 1, 1, 255], 2**23)).reshape(1, 2**12, -1)
-for _ in range(130):  # 2**24 * 130 is more than 2**31
-    metrics.update_state(pixels, np.full(pixels.shape, 1))
-assert metrics.confusion_matrix().tolist() == [[0, 2**23 * 130, 0], [0, 2**24 * 130, 0], [0] * 3]
-np.testing.assert_allclose(metrics.result()["pixel_accuracy"], 2 / 3, rtol=1e-6)
+start = np.array([[2**30 - 2, 2**30 - 1, 0], [0, 2**30 - 5, 0], [0, 0, 7]])
+metrics.confusion.assign(start)
+for _ in range(3):  # each time as many again as 30 bits hold
+    metrics.update_state(np.array([[[0, 0, 1, 255]]]), np.array([[[0, 1, 1, 1]]]))
+    metrics.confusion.assign_add(start)
+expected = 4 * start + 3 * np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]])
+np.testing.assert_array_equal(metrics.confusion_matrix(), expected)
+accuracy = expected.trace() / expected.sum()
+np.testing.assert_allclose(metrics.result()["pixel_accuracy"], accuracy, rtol=1e-6)
 metrics.reset_state()
 assert not metrics.confusion_matrix().any()
 print("exact")
@@ -103,7 +106,7 @@ def on_jax(code, *arguments):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Results of `STEP` on TensorFlow and on JAX, from a model that TensorFlow trained and saved."""
+    """Results of `STEP` on TensorFlow and on JAX, from a model that TensorFlow saved."""
     folder, rng = tmp_path_factory.mktemp("jax"), np.random.default_rng(0)
     keras.utils.set_random_seed(0)
     model = gff.GFFNet("resnet18", 5, filters=16, dropout=0.0)
@@ -119,7 +122,7 @@ def both(tmp_path_factory):
     )
     labels = rng.integers(0, 5, (4, 49, 65), "uint8")
     labels[:2][rng.random((2, 49, 65)) < 0.7] = 255
-    shapes = {"images": (4, 49, 65), "wide": (2, 41, 70), "high": (1, 64, 33)}
+    shapes = {"images": (4, 49, 65), "others": (2, 41, 70)}
     batch = {name: rng.integers(0, 256, (*s, 3), "uint8") for name, s in shapes.items()}
     model.train_on_batch(batch["images"], labels)
     files = folder / "model.keras", folder / "batch.npz"
@@ -134,9 +137,9 @@ def both(tmp_path_factory):
 def test_a_model_of_tensorflow_predicts_the_same(both):
     expected, found = both
     for name in expected:
-        if name.startswith(("logits", "gates")):
+        if name.startswith(("logits", "gate ")):
             np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=name)
-    assert np.ptp(expected["logits wide"]) > 0.5  # the bound means something
+    assert np.ptp(expected["logits"]) > 0.5  # the bound means something
 
 
 def test_a_step_is_the_same(both):
@@ -147,6 +150,9 @@ def test_a_step_is_the_same(both):
     for name in expected:
         if name.startswith("log "):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, err_msg=name)
+        elif name.startswith("SGD"):  # sums of gradients, some of whose terms cancel
+            limit = 1e-3 * np.abs(expected[name]).max()
+            np.testing.assert_allclose(found[name], expected[name], atol=limit, err_msg=name)
         elif "/" in name:
             np.testing.assert_allclose(
                 found[name], expected[name], rtol=1e-4, atol=1e-5, err_msg=name

@@ -1,7 +1,6 @@
 """Segmentation metrics from one integer confusion matrix."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from gff_keras.data.labels import IGNORE_LABEL
@@ -13,8 +12,8 @@ _UNIT = 2**30
 class SegmentationMetrics(keras.metrics.Metric):
     """Mean IoU, pixel accuracy, mean accuracy and per-class IoU.
 
-    Pixels are counted in integers, exactly for any number of pixels. Classes absent from both truth and prediction are NaN in `iou` and left out of the
-    means.
+    Pixels are counted in integers, exactly for any number of pixels. Classes absent from both truth
+    and prediction are NaN in `iou` and left out of the means.
 
     Call with labels (B, H, W) or (B, H, W, 1) and either logits (B, H, W, num_classes) or predicted
     classes (B, H, W) of an integer dtype.
