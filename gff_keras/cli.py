@@ -7,6 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 import tyro
 from tyro.conf import Positional
@@ -35,6 +36,8 @@ def main(argv=None):
     if name == "--version":
         print(gff_keras.__version__)
         return 0
+    if keras.backend.backend() != "tensorflow":  # which then only reads data: the GPU is not for it
+        tf.config.set_visible_devices([], "GPU")
     prog = f"gff-keras {name}"
     try:
         if name == "train":

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import re
 
+import keras
 import tensorflow as tf
 
 from gff_keras.layers import BatchNormalization
@@ -35,7 +36,15 @@ def complexity(model, size):
 
     Returns:
         List of `Block` in the order of the forward pass.
+
+    Raises:
+        ValueError: Keras runs on another backend.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "Operations are counted on TensorFlow's graph, but KERAS_BACKEND is "
+            f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow."
+        )
     blocks: dict[str, Block] = {}
 
     def block_of(path):

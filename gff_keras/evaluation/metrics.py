@@ -1,20 +1,20 @@
 """Segmentation metrics from one integer confusion matrix."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from gff_keras.data.label_check import all_known
 from gff_keras.data.labels import IGNORE_LABEL
+
+_UNIT = 2**30
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
 class SegmentationMetrics(keras.metrics.Metric):
     """Mean IoU, pixel accuracy, mean accuracy and per-class IoU.
 
-    Pixels are counted in integers (64 bits on TensorFlow), so the result is exact for any number of
-    pixels. Classes absent from both truth and prediction are NaN in `iou` and left out of the
-    means.
+    Pixels are counted in integers, exactly for any number of pixels. Classes absent from both truth
+    and prediction are NaN in `iou` and left out of the means.
 
     Call with labels (B, H, W) or (B, H, W, 1) and either logits (B, H, W, num_classes) or predicted
     classes (B, H, W) of an integer dtype. A label that is neither a class nor `ignore_label` stops
@@ -34,10 +34,15 @@ class SegmentationMetrics(keras.metrics.Metric):
         self.confusion = self.add_variable(
             (num_classes, num_classes),
             initializer="zeros",
-            dtype="int64" if keras.backend.backend() == "tensorflow" else "int32",
+            dtype="int64" if _has_64_bits() else "int32",
             name="confusion",
         )
         self.unknown = self.add_variable((), initializer="zeros", dtype="int32", name="unknown")
+        self.carried = None  # counts in units of _UNIT, where there are no integers of 64 bits
+        if not _has_64_bits():
+            self.carried = self.add_variable(
+                self.confusion.shape, initializer="zeros", dtype="int32", name="carried"
+            )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -64,10 +69,15 @@ class SegmentationMetrics(keras.metrics.Metric):
         counts = ops.segment_sum(ops.ones_like(cell), cell, num_segments=n * n + 1)[: n * n]
         counts = ops.cast(ops.reshape(counts, (n, n)), self.confusion.dtype)
         self.confusion.assign_add(counts)
+        if self.carried is not None:
+            self.carried.assign_add(self.confusion // _UNIT)
+            self.confusion.assign(self.confusion % _UNIT)
 
     def result(self):
         """Return a dict: `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `iou` (num_classes,)."""
-        confusion = ops.cast(self.confusion, "float64" if _has_float64() else "float32")
+        confusion = ops.cast(self.confusion, "float64" if _has_64_bits() else "float32")
+        if self.carried is not None:
+            confusion = confusion + ops.cast(self.carried, "float32") * _UNIT
         confusion = ops.where(self.unknown > 0, float("nan"), confusion)
         right = ops.diagonal(confusion)
         truth = ops.sum(confusion, axis=1)
@@ -81,7 +91,10 @@ class SegmentationMetrics(keras.metrics.Metric):
 
     def confusion_matrix(self):
         """Return the counts as a NumPy array: rows truth, columns prediction."""
-        return np.asarray(ops.convert_to_numpy(self.confusion))
+        counts = ops.convert_to_numpy(self.confusion).astype("int64")
+        if self.carried is not None:
+            counts += ops.convert_to_numpy(self.carried).astype("int64") * _UNIT
+        return counts
 
     def get_config(self):
         return {
@@ -91,7 +104,7 @@ class SegmentationMetrics(keras.metrics.Metric):
         }
 
 
-def _has_float64():
+def _has_64_bits():
     return keras.backend.backend() == "tensorflow"
 
 

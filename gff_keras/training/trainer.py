@@ -221,9 +221,10 @@ def _model(run):
             optimizer=recipe.optimizer(run.total_steps),
             loss=recipe.loss(run.labels),
             metrics=[SegmentationMetrics(run.labels.num_classes)],
-            jit_compile=False,
+            # XLA compiles anew for every size of a validation image; JAX without it is slower still.
+            jit_compile=keras.backend.backend() == "jax",
         )
-        if recipe.jit_compile:
+        if recipe.jit_compile and not model.jit_compile:
             compile_train_step(model)
         checkpoints.make_variables(model)
         multi_worker.prepare_fit(model)
