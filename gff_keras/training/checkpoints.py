@@ -30,6 +30,8 @@ MAY_CHANGE = {
     "data",
     "out",
     "weights",
+    "partial",
+    "tensorboard_images",
     "cache",
     "on_error",
     "checkpoint_every",

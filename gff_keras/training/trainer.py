@@ -221,7 +221,7 @@ def _model(run):
             optimizer=recipe.optimizer(run.total_steps),
             loss=recipe.loss(run.labels),
             metrics=[SegmentationMetrics(run.labels.num_classes)],
-            # XLA compiles anew for every size of a validation image; JAX without it is slower still.
+            # XLA compiles anew for every size of a validation image; JAX is slower still without.
             jit_compile=keras.backend.backend() == "jax",
         )
         if recipe.jit_compile and not model.jit_compile:
