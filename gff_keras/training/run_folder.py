@@ -71,8 +71,8 @@ def remove_run(folder):
     """Remove what a run writes and nothing else: the user may keep other files there."""
     for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
+    for path in (*(folder / name for name in FILES), *folder.glob("nonfinite_step_*")):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
