@@ -21,12 +21,16 @@ def averaged_weights(model):
             "The optimizer keeps no average of the weights: give it use_ema=True, and train first."
         )
     variables = optimizer._trainable_variables
-    raw = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    _assign(variables, averages)
+    raw = _copy(variables)
+    _assign(variables, _copy(averages))  # a copy: JAX would give one buffer to both
     try:
         yield
     finally:
         _assign(variables, raw)
+
+
+def _copy(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
 
 
 def _assign(variables, values):

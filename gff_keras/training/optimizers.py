@@ -107,4 +107,6 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
 
 def _where(condition, x, y):
-    return x if condition is True else ops.where(condition, x, y)
+    if condition is True:
+        return x
+    return ops.where(condition, x, ops.convert_to_tensor(y))  # JAX takes no variables here
