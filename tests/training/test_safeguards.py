@@ -275,7 +275,7 @@ def test_a_seed_gives_the_same_run_in_another_process(records, tmp_path):
         )
         for name in ("one", "two")
     ]
-    one, two = (run.communicate(timeout=300)[0].splitlines()[-1] for run in runs)
+    one, two = (run.communicate(timeout=900)[0].splitlines()[-1] for run in runs)
     assert "val_mean_iou" in one and one == two
 
 
