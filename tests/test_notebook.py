@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
+
+from gff_keras.evaluation.prediction import load_model
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "fine_tuning.ipynb"
 
@@ -51,7 +52,7 @@ def test_notebook_runs(tmp_path):
         mean_iou / 100, abs=2e-3
     )
     work = tmp_path / "fine_tuning"
-    model = keras.saving.load_model(work / "best.keras")
+    model = load_model(work / "best.keras")
     photo = np.asarray(Image.open(work / "source" / "images" / "scene_000.jpg"))
     expected = np.asarray(model(photo[None], training=False)["logits"])[0].argmax(-1)
     assert (np.asarray(Image.open(work / "scene_000_mask.png")) == expected).mean() > 0.999

@@ -13,7 +13,8 @@ def test_the_whole_way(tmp_path, monkeypatch, capsys):
     """From drawing to pictures with a handful of small scenes."""
     scenes = {"train": 8, "val": 3, "height": 64, "width": 96}
     monkeypatch.setattr(quickstart, "SCENES", scenes)
-    recipe = dataclasses.replace(street_scenes_resnet18.RECIPE, crop_size=(48, 48), batch_size=4)
+    small = dict(crop_size=(48, 48), batch_size=4, tensorboard_images=1)
+    recipe = dataclasses.replace(street_scenes_resnet18.RECIPE, **small)
     monkeypatch.setattr(street_scenes_resnet18, "RECIPE", recipe)
     out = tmp_path / "quick"
     command = ["quickstart", "--out", str(out), "--epochs", "1"]
