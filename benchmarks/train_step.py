@@ -6,7 +6,7 @@ PSPNet and GFFNet (19 classes, auxiliary head, output stride 8) on ResNet-18 and
 bfloat16, on CPU. `train_step_torch.py` has the same network, loss and optimiser (channels last,
 autocast for bfloat16) and runs under `--torch_python`. Before anything is measured, both must have
 the same number of parameters and, from the same weights on the same batch, the same logits and the
-same loss in three successive steps, or the script stops.
+same losses in three successive steps, or the script stops.
 
 Each row is a process of its own, its rate that of the median step of the best round. Memory is
 the peak of the process. `--profile` adds a table of the time by kind of operation.
@@ -32,10 +32,11 @@ import tyro
 
 CLASSES, IGNORE_LABEL = 19, 255
 OPTIMIZER = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}
-CHECKED_OPTIMIZER = {"lr": 0.02, "momentum": 0.9, "weight_decay": 1.0}  # each shows in three losses
+# For the check: small steps, for rounding grows with them, and a decay that shows in three losses.
+CHECKED_OPTIMIZER = {"lr": 0.002, "momentum": 0.9, "weight_decay": 100.0}
 NETWORKS = {"PSPNet": {"fusion": None, "dfp": False}, "GFFNet": {}}
 CROPS = {"resnet18": (160, 208), "resnet50": (129, 129)}
-TOLERANCE = 1e-3
+LOGITS_TOLERANCE, LOSS_TOLERANCE = 1e-3, 1e-4
 TORCH = Path(__file__).with_name("train_step_torch.py")
 # Kind of operation -> names of it in TensorFlow and in PyTorch; the first that fits decides.
 KINDS = {
@@ -141,7 +142,8 @@ def verify(common: dict, frameworks: list[str], options: Options) -> None:
             )
             print(line, file=sys.stderr)
             same = found["parameters"] == expected["parameters"]
-            if not (same and max(found["error"], losses) < TOLERANCE):
+            same = same and found["error"] < LOGITS_TOLERANCE and losses < LOSS_TOLERANCE
+            if not same:
                 sys.exit(f"Not the same network as TensorFlow's. {line}")
 
 
