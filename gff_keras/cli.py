@@ -24,6 +24,7 @@ from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
 from gff_keras.training import Recipe, Stopped
 from gff_keras.training import train as run_training
+from gff_keras.training.multi_worker import reason
 from recipes import street_scenes_resnet18
 
 
@@ -255,7 +256,7 @@ def _record_error(message):
     """The sentence that this project wrote into a TensorFlow error, without the graph's words."""
     found = re.search(r"assertion failed: \[(.*?)\]\s*$", message, re.MULTILINE)
     if not found:
-        return re.sub(r"^\{\{.*?\}\} ", "", message).splitlines()[0]
+        return re.sub(r"^\{\{.*?\}\} ", "", reason(message))
     sentence = found[1].replace("] [", " ")  # around a number in it
     # TensorFlow writes quotes and letters beyond ASCII as escaped bytes.
     return sentence.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")

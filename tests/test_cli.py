@@ -210,6 +210,7 @@ def test_train(run, refused, records, tmp_path):
     assert "already holds a run" in refused(*arguments)
 
 
+@pytest.mark.slow
 def test_train_with_every_switch(run, records, tmp_path):
     switches = "--dtype mixed_float16 --jit_compile --accumulate 2 --clip_norm 0.5 --ema 0.5"
     switches += " --freeze_bn all --frozen_stages 2 --ohem 0.7 --ohem_min_kept 0.1"

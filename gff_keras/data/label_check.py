@@ -27,7 +27,8 @@ def all_known(labels, num_classes, ignore_label=None, name="label"):
         tf.errors.InvalidArgumentError: On TensorFlow: names a label and the number of classes.
     """
     outside = ops.logical_or(labels < 0, labels >= num_classes)
-    outside = ops.logical_and(outside, labels != ignore_label)
+    if ignore_label is not None:
+        outside = ops.logical_and(outside, labels != ignore_label)
     # Of floats, since TensorFlow reduces integers of a GPU on the CPU.
     highest = ops.max(ops.where(outside, ops.cast(labels, "float32"), -float("inf")))
     known = ops.isinf(highest)

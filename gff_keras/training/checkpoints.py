@@ -23,9 +23,11 @@ import numpy as np
 from gff_keras.training.interruptions import Stopped
 from gff_keras.training.multi_worker import is_chief, strategy_of
 from gff_keras.training.run_folder import CHECKPOINTS, replacing
+from gff_keras.training.safeguards import NonFiniteLoss
 
-# Fields of a recipe that change nothing in what a run computes. Records may have moved: the header
-# tells whether they are the same. What was damaged in them has stopped the run, or it is known.
+# Fields of a recipe that change nothing in what a run computes (`cache`, with `image_size`, the
+# rounding of a pixel in thousands). Records may have moved: the header tells whether they are the
+# same. What was damaged in them has stopped the run, or it is known.
 MAY_CHANGE = {
     "data",
     "out",
@@ -188,6 +190,7 @@ class Checkpoints(keras.callbacks.Callback):
     Raises:
         Stopped: in `fit`, after a signal.
         OSError: in `fit`: a checkpoint cannot be written; those before it are whole.
+        NonFiniteLoss: in `fit`: a weight is NaN or infinite.
     """
 
     def __init__(self, out, header, every, keep, signals, resumed=None, writes=True):
@@ -236,11 +239,21 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save(self, finished=False):
         found = values(self.model)
+        self._check(found)
         if self.writes:
             header = {**self.header(), "step": self.done, "finished": finished}
             write(self.out / CHECKPOINTS / f"step_{self.done:08}.npz", header, found)
             self._remove_old()
         self.saved = self.done
+
+    def _check(self, found):
+        # Others look for this earlier, but on JAX at the end of an epoch only.
+        floats = (v for name in ("model", "optimizer") for v in found[name] if v.dtype.kind == "f")
+        if not all(np.isfinite(value).all() for value in floats):
+            raise NonFiniteLoss(
+                f"weights are not finite after step {self.done - 1}: no checkpoint of them is "
+                "written; a lower learning rate or clipped gradients may help."
+            )
 
     def _remove_old(self):
         paths = _paths(self.out / CHECKPOINTS)
@@ -248,48 +261,6 @@ class Checkpoints(keras.callbacks.Callback):
         whole = paths[: len(paths) - len(damaged)]
         for path in damaged + whole[: -self.keep]:
             path.unlink()
-
-
-class SaveBest(keras.callbacks.Callback):
-    """Write best.keras after each epoch whose validation was better than all before.
-
-    Args:
-        out: the run's folder.
-        best: highest validation mean IoU so far.
-        writes: False on workers that leave writing to another one.
-    """
-
-    def __init__(self, out, best=-math.inf, writes=True):
-        super().__init__()
-        self.out = out
-        self.best = best
-        self.writes = writes
-
-    def on_epoch_end(self, epoch, logs=None):
-        mean_iou = (logs or {}).get("val_mean_iou", -math.inf)
-        if mean_iou > self.best:
-            self.best = mean_iou
-            if self.writes:
-                save_model(self.model, self.out / "best.keras")
-
-
-class SaveLast(keras.callbacks.Callback):
-    """Write last.keras after each epoch; arguments as of `SaveBest`."""
-
-    def __init__(self, out, writes=True):
-        super().__init__()
-        self.out = out
-        self.writes = writes
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.writes:
-            save_model(self.model, self.out / "last.keras")
-
-
-def save_model(model, path):
-    """Write a .keras file in one piece."""
-    with replacing(path) as temporary:
-        model.save(temporary)
 
 
 def _variables(model):

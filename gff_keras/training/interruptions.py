@@ -1,6 +1,7 @@
 """What a run needs to be stopped at any step and to go on there, apart from its checkpoints."""
 
 import csv
+import math
 import os
 import signal
 import threading
@@ -81,26 +82,36 @@ class StopSignals:
         os.write(2, b"\nstopping after this step\n")  # print is not for signal handlers
 
 
-def history_until(path, epoch):
-    """Cut a file of `keras.callbacks.CSVLogger` before an epoch, and return what is left.
+def history_until(path, epoch=math.inf):
+    """Read a file of `keras.callbacks.CSVLogger`.
 
     Args:
         path: the file; a missing one is an empty one.
-        epoch: the first epoch that will be run again, from 0.
+        epoch: the first epoch that is left out, from 0.
 
     Returns:
         Dictionary like `keras.callbacks.History.history`.
     """
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
-    rows = [row for row in rows if len(row) == len(header) and int(row[0]) < epoch]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows] if rows else [])
+    header, rows = _rows(path, epoch)
     columns = zip(header, *rows, strict=True)
     return {
         name: [float(value) for value in values]
         for name, *values in columns
         if name != "epoch" and values and "NA" not in values
     }
+
+
+def cut_history(path, epoch):
+    """Cut a file of `keras.callbacks.CSVLogger` before an epoch, which will be run again."""
+    if path.is_file():
+        header, rows = _rows(path, epoch)
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows] if rows else [])
+
+
+def _rows(path, epoch):
+    if not path.is_file():
+        return [], []
+    with path.open(newline="") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    return header, [row for row in rows if len(row) == len(header) and int(row[0]) < epoch]

@@ -16,7 +16,10 @@ def used_learning_rate(optimizer):
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        steps, group = int(optimizer._iterations), optimizer.gradient_accumulation_steps or 1
+        steps, group = (
+            int(keras.ops.convert_to_numpy(optimizer._iterations)),
+            optimizer.gradient_accumulation_steps or 1,
+        )
         rate = rate(max(steps // group * group - 1, 0))
     return float(keras.ops.convert_to_numpy(rate))
 

@@ -8,6 +8,7 @@ in the same order, or all of them wait for ever. Only the chief, the first worke
 import contextlib
 import json
 import os
+import re
 
 import keras
 import tensorflow as tf
@@ -87,7 +88,8 @@ def prepare_fit(model):
     strategy = strategy_of(model)
     if strategy.num_replicas_in_sync == 1:
         return
-    model.optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:  # a second time, loss scaling would make its variables again
+        model.optimizer.build(model.trainable_variables)
     model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
     model.test_step = _passing_over_nothing(model, model.test_step)
     if num_workers(strategy) > 1:
@@ -154,6 +156,9 @@ class AgreedSignals(keras.callbacks.Callback):
         self.received = None
 
     def on_train_batch_end(self, batch, logs=None):
+        if num_workers(self.strategy) == 1:
+            self.received = self.signals.received
+            return
         local = tf.one_hot(self.signals.received or 0, 65)  # workers per signal number, 0 for none
         numbers = _sum(self.strategy, local).numpy()[1:]
         self.received = int(numbers.argmax()) + 1 if numbers.any() else None
@@ -182,14 +187,17 @@ def together(strategy):
         tf.errors.CancelledError,
         tf.errors.InternalError,
     ) as error:
+        # Errors of this worker's own device have the same types.
+        if not re.search("ollective|/job:|oordination|peer|socket", error.message, re.IGNORECASE):
+            raise
         raise ConnectionError(
             "another worker has stopped, so this one stops, too; its own output tells why. Start "
             "all of them again with --resume to go on from the last checkpoint. (TensorFlow says: "
-            f"{_reason(error.message)})"
+            f"{reason(error.message)})"
         ) from error
 
 
-def _reason(message):
+def reason(message):
     """The line of an error from a graph that says what happened."""
     frames = ("Graph execution error", "Detected at", "<stack traces", "File ")
     lines = [line.strip() for line in message.splitlines()]

@@ -149,6 +149,8 @@ def _logical_cpus(count):
 
 
 def _devices(strategy):
+    if keras.backend.backend() != "tensorflow":
+        return keras.distribution.list_devices()[:1]
     if strategy.num_replicas_in_sync > 1:
         return strategy.extended.worker_devices
     return ["device:GPU:0" if tf.config.list_physical_devices("GPU") else "device:CPU:0"]

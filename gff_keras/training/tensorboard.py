@@ -50,9 +50,11 @@ class TensorBoard(keras.callbacks.Callback):
             self._predictor = Predictor(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._summed = 0, 0.0  # steps of this epoch and the sum of their losses, as written
+        self._summed = None  # steps of this epoch and the sum of their losses, as written
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._summed is None:  # the epoch begins here, or a run goes on in its middle
+            self._summed = (batch, batch * logs["loss"]) if batch else (0, 0.0)
         if self.progress.step % self.steps_every:
             return
         # Keras gives the mean since the epoch began: the new part of it is what these steps had.

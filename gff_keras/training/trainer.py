@@ -28,10 +28,16 @@ from gff_keras.data import (
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
-from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
+from gff_keras.training.interruptions import (
+    ResumableCallbacks,
+    StopSignals,
+    cut_history,
+    history_until,
+)
 from gff_keras.training.progress import Progress
 from gff_keras.training.recipe import Recipe
 from gff_keras.training.safeguards import StopAtNonFiniteLoss
+from gff_keras.training.saving import ListSkipped, SaveAverage, SaveBest, SaveLast
 from gff_keras.training.tensorboard import TensorBoard
 from gff_keras.training.weights import load_weights
 from gff_keras.training.xla import compile_train_step
@@ -106,7 +112,7 @@ def _plan(recipe, devices, writes):
 def _train(run, verbose):
     recipe, out = run.recipe, run.recipe.out
     if run.checkpoint and run.checkpoint.header["finished"]:
-        return _finished(out)
+        return _finished(run)
     keras.utils.set_random_seed(recipe.seed)
     batches = strategy.training_batches(
         run.devices, **_training_data(recipe, run.first_step, run.skipped[0])
@@ -117,22 +123,23 @@ def _train(run, verbose):
         run_folder.clear_unfinished(out)
         # Checkpoints, best.keras and last.keras, and one that is being written.
         run_folder.check_space(out, checkpoints.nbytes(model), recipe.keep + 3)
-        if not run.checkpoint:
+        if run.checkpoint:
+            cut_history(out / "history.csv", run.first_step // run.steps)
+        else:
             _begin_folder(run)
     earlier = keras.callbacks.History()
-    if run.checkpoint and run.writes:
+    if run.checkpoint:
         earlier.history = history_until(out / "history.csv", run.first_step // run.steps)
     progress = Progress(
         run.total_steps,
         recipe.batch_size,
         start_step=run.first_step,
-        earlier=earlier.history.get("val_mean_iou", ()) if run.checkpoint else (),
+        earlier=earlier.history.get("val_mean_iou", ()),
         verbose=verbose,
         saved=(out / "best.keras", out / "last.keras"),
     )
-    with StopSignals() as signals, progress:
-        if multi_worker.num_workers(run.devices) > 1:
-            signals = multi_worker.AgreedSignals(signals, run.devices)
+    with StopSignals() as own_signals, progress:
+        signals = multi_worker.AgreedSignals(own_signals, run.devices)
         callbacks = ResumableCallbacks(
             _callbacks(run, progress, earlier, signals, validation is not None),
             run.first_step,
@@ -154,8 +161,6 @@ def _train(run, verbose):
             verbose=0,
         )
     if run.writes:
-        if recipe.ema is not None:  # `fit` ends with the average in the model
-            checkpoints.save_model(model, out / "average.keras")
         learning_curves(out / "history.csv", out / "learning_curves.png")
     return model, history.history
 
@@ -171,15 +176,19 @@ def _checkpoint(recipe, writes):
             )
         return None
     checkpoint = checkpoints.newest(out)
-    if checkpoint:
-        print(f"{out}: going on after step {checkpoint.step}.")
+    if checkpoint and checkpoint.header["finished"]:
+        text = "the run is finished, there is nothing to resume"
+    elif checkpoint:
+        text = f"going on after step {checkpoint.step}"
     elif any((out / name).exists() for name in run_folder.MODELS):
         raise FileExistsError(
             f"{out} holds a trained model but no checkpoint to go on from; choose another --out, "
             "or replace it by --overwrite instead of --resume."
         )
     else:
-        print(f"{out} holds no checkpoint to resume: the run begins.")
+        text = "no checkpoint to resume: the run begins"
+    if writes:
+        print(f"{out}: {text}.")
     return checkpoint
 
 
@@ -192,10 +201,13 @@ def _length(recipe):
     return steps, math.ceil(recipe.total_steps / steps), recipe.total_steps
 
 
-def _finished(out):
-    print(f"{out}: the run is finished, there is nothing to resume.")
-    model = keras.saving.load_model(out / "last.keras")
-    return model, history_until(out / "history.csv", math.inf)
+def _finished(run):
+    """What the run returned when it ended."""
+    out = run.recipe.out
+    if run.writes:
+        learning_curves(out / "history.csv", out / "learning_curves.png")  # a kill may have cost it
+    name = "last.keras" if run.recipe.ema is None else "average.keras"
+    return keras.saving.load_model(out / name), history_until(out / "history.csv")
 
 
 def _begin_folder(run):
@@ -279,9 +291,10 @@ def _callbacks(run, progress, earlier, signals, validates):
     """In the order in which they are called: nothing may come after what saves the others' work."""
     recipe, out, writes = run.recipe, run.recipe.out, run.writes
     header = run.checkpoint.header if run.checkpoint else {}
-    for split, saved in zip(run.skipped, header.get("skipped", ()), strict=bool(header)):
-        split.restore(saved)
-    best = checkpoints.SaveBest(out, header.get("best", -math.inf), writes)
+    if run.checkpoint:
+        for split, saved in zip(run.skipped, header["skipped"], strict=True):
+            split.restore(saved)
+    best = SaveBest(out, header.get("best", -math.inf), writes)
 
     def state():
         return {
@@ -292,15 +305,14 @@ def _callbacks(run, progress, earlier, signals, validates):
         }
 
     def batch(step):
-        return next(iter(training_dataset(**_training_data(recipe, step), with_ids=True)))
+        data = _training_data(recipe, step) | {"cache": False, "with_ids": True}
+        return next(iter(training_dataset(**data)))
 
     callbacks = [
         StopAtNonFiniteLoss(out if writes else None, batch, run.labels, run.first_step),
         progress,
         earlier,
     ]
-    if isinstance(signals, keras.callbacks.Callback):
-        callbacks.insert(0, signals)
     if writes:
         append = run.checkpoint is not None
         callbacks += [
@@ -311,9 +323,13 @@ def _callbacks(run, progress, earlier, signals, validates):
     callbacks.append(best)
     if recipe.ema is not None:
         callbacks.append(ValidateAverage())
+    if writes:
+        callbacks.append(SaveLast(out))
+    if writes and recipe.ema is not None:
+        callbacks.append(SaveAverage(out))
     every, keep = recipe.checkpoint_every, recipe.keep
     return callbacks + [
-        checkpoints.SaveLast(out, writes),
+        signals,
         checkpoints.Checkpoints(out, state, every, keep, signals, run.checkpoint, writes),
     ]
 
@@ -330,23 +346,3 @@ def _tensorboard(run, progress, validates):
         labels=run.labels,
         pictures_every=math.ceil(run.epochs / MAX_PICTURES),
     )
-
-
-class ListSkipped(keras.callbacks.Callback):
-    """Write after each epoch, and print at the end, which damaged records were skipped."""
-
-    def __init__(self, skipped, path):
-        super().__init__()
-        self.skipped = skipped  # one `SkippedRecords` for each split
-        self.path = path
-
-    def text(self):
-        return "\n".join(str(skipped) for skipped in self.skipped if skipped)
-
-    def on_epoch_end(self, epoch, logs=None):
-        if any(self.skipped):
-            self.path.write_text(f"{self.text()}\n", encoding="utf-8")
-
-    def on_train_end(self, logs=None):
-        if any(self.skipped):
-            print(f"\n{self.text()}")

@@ -127,12 +127,13 @@ def test_nan_is_no_best_value(clock):
 
 
 def test_lines_in_a_file(tiny_recipe, tmp_path, capsys, eager):
-    """One line for each epoch and one at the end."""
+    """One line for the devices, one for each epoch and one at the end."""
     recipe = tiny_recipe(tmp_path / "run")
     _, history = train(recipe)  # "auto": pytest's output is no terminal
     text = capsys.readouterr().out
     assert not set(text) & {"\r", "\b", "\x1b"}
-    lines = text.splitlines()
+    devices, *lines = text.splitlines()
+    assert devices == "1 replica on 1 machine (CPU:0), 2 images each"
     assert len(lines) == 3
     for epoch in (0, 1):
         assert lines[epoch].startswith(f"epoch {epoch + 1}/2: ")

@@ -17,10 +17,15 @@ import tensorflow as tf
 from gff_keras.cli import main
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import Stopped, checkpoints, train
-from gff_keras.training.interruptions import ResumableCallbacks, StopSignals, history_until
+from gff_keras.training.interruptions import (
+    ResumableCallbacks,
+    StopSignals,
+    cut_history,
+    history_until,
+)
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
-from gff_keras.training.trainer import ListSkipped
+from gff_keras.training.saving import ListSkipped
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -125,22 +130,28 @@ def stopped(tiny_recipe, tmp_path, monkeypatch, eager):
 
 def test_stopped_in_validation(stopped, tiny_recipe, straight):
     """The epoch's last step is done again, and the validation."""
+    handler = signal.getsignal(signal.SIGTERM)
     recipe, message = stopped("on_test_batch_end", 2, signal.SIGINT, epochs=1)
     assert f"stopped by SIGINT after step 2, saved in {recipe.out}" in message
     assert checkpoints.newest(recipe.out).step == 2
     _, history = train(tiny_recipe(recipe.out, epochs=1, resume=True), verbose=0)
     assert_same_run(recipe.out, straight[0].out)
     assert history == straight[1]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_history_is_cut_at_the_checkpoint(tmp_path):
     path = tmp_path / "history.csv"
     whole = "epoch,loss,val_loss\r\n0,0.5,NA\r\n1,0.25,NA\r\n"
     path.write_text(whole + "2,0.125,NA\r\n3,0.0", newline="")  # killed while it wrote
+    before = path.read_bytes()
     assert history_until(path, 2) == {"loss": [0.5, 0.25]}
+    assert path.read_bytes() == before
+    cut_history(path, 2)
     assert path.read_bytes() == whole.encode()
-    assert history_until(path, 0) == {} and path.read_bytes() == b""
+    cut_history(path, 0)
+    assert path.read_bytes() == b"" and history_until(path) == {}
+    cut_history(tmp_path / "none.csv", 3)
     assert history_until(tmp_path / "none.csv", 3) == {}
 
 

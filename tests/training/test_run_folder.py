@@ -155,7 +155,8 @@ import numpy as np, tensorflow as tf
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints
 from gff_keras.training.losses import SegmentationCrossEntropy
-from gff_keras.training.optimizers import SGD
+from gff_keras.training.multi_worker import prepare_fit
+from gff_keras.training.optimizers import SGD, LossScaleOptimizer
 from tests.tiny import tiny_model
 
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -164,8 +165,12 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 rng = np.random.default_rng(0)
 with strategy.scope():
     model = tiny_model(aux_head=False)
-    model.compile(SGD(), SegmentationCrossEntropy(), metrics=[SegmentationMetrics(3)])
+    optimizer = LossScaleOptimizer(SGD())  # its variables would be there twice, if built twice
+    model.compile(optimizer, SegmentationCrossEntropy(), metrics=[SegmentationMetrics(3)])
     checkpoints.make_variables(model)
+    variables = len(optimizer.variables)
+    prepare_fit(model)
+    assert len(optimizer.variables) == variables
 labels = rng.integers(0, 3, (1, 5, 7))  # 35 pixels: no even number
 logits = rng.normal(size=(1, 5, 7, 3)).astype("float32")
 
@@ -176,7 +181,7 @@ def count():
 strategy.run(count)
 before = checkpoints.values(model)
 results = {name: float(value) for name, value in model.get_metrics_result().items()}
-assert before["metrics"][-1].sum() == 35 * 3, before["metrics"]
+assert before["metrics"][-2].sum() == 35 * 3, before["metrics"]
 for group in before.values():
     assert group
 model.reset_metrics()
