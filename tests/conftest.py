@@ -25,40 +25,12 @@ def gff_data():
 @pytest.fixture(scope="session")
 def records(tmp_path_factory):
     """Records of three classes told apart by colour: 5 train, 3 val images of odd sizes."""
-    import json
+    from tests.tiny import write_blocks
 
-    from PIL import Image
-
-    from tfrecords_tools import build
-
-    folder = tmp_path_factory.mktemp("source")
-    rng = np.random.default_rng(1)
-    colours = np.array([(40, 60, 200), (120, 120, 120), (200, 60, 40)])
     sizes = {"train": [(33, 47), (40, 36), (33, 47), (47, 33), (35, 50)]}
     sizes["val"] = [(33, 47), (41, 30), (36, 36)]
-    for split, shapes in sizes.items():
-        for kind in ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True)
-        for i, (height, width) in enumerate(shapes):
-            blocks = rng.integers(0, 3, (5, 6))
-            mask = np.kron(blocks, np.ones((10, 10), int))[:height, :width].astype("uint8")
-            image = colours[mask] + rng.normal(0, 12, (height, width, 3))
-            mask[rng.random(mask.shape) < 0.1] = 255
-            Image.fromarray(image.clip(0, 255).astype("uint8")).save(
-                folder / split / "images" / f"scene_{i}.png"
-            )
-            Image.fromarray(mask).save(folder / split / "masks" / f"scene_{i}.png")
-    labels = {"name": "blocks", "classes": ["sky", "road", "car"], "palette": colours.tolist()}
-    (folder / "labels.json").write_text(json.dumps(labels))
-    return build(
-        "folder",
-        images=folder / "train" / "images",
-        masks=folder / "train" / "masks",
-        val_images=folder / "val" / "images",
-        val_masks=folder / "val" / "masks",
-        labels=folder / "labels.json",
-        out=tmp_path_factory.mktemp("records") / "blocks",
-    )
+    out = tmp_path_factory.mktemp("records") / "blocks"
+    return write_blocks(tmp_path_factory.mktemp("source"), out, 1, sizes)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import math
 import tensorflow as tf
 
 from gff_keras.data.augmentation import apply_crop, cut, draw_crop
-from gff_keras.data.decoding import decode_image, decode_label, decode_window
-from gff_keras.data.resampling import resize_nearest, resize_pair, resize_window, source_window
+from gff_keras.data.decoding import decode_example, decode_label, decode_window
+from gff_keras.data.resampling import resize_nearest, resize_window, source_window
 
 CACHE_LIMIT = 512 * 2**20  # bytes that `cache="auto"` keeps in memory
 
@@ -96,11 +96,7 @@ def _pixels(records, image_size):
         return None
 
     def decode(number):
-        record = records.read(number)
-        label = decode_label(record["label"], records.num_classes)
-        image = decode_image(record["image"], tf.shape(label))
-        if image_size is not None:
-            image, label = resize_pair(image, label, image_size)
+        image, label = decode_example(records.read(number), records.num_classes, image_size)
         return tf.reshape(image, [-1]), tf.reshape(label, [-1]), tf.shape(label, tf.int64)
 
     def attempt(number):

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from gff_keras.data.labels import IGNORE_LABEL
+from gff_keras.data.resampling import resize_pair
 
 _END_OF_JPEG = b"\xff\xd9"
 _MARGIN = 2  # columns: colours of half the width are interpolated between neighbours
@@ -32,6 +33,16 @@ def decode_image(encoded, size):
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(image)[:2], size)]):
         return tf.identity(image)
+
+
+def decode_example(record, num_classes, image_size):
+    """Return image, uint8 (H, W, 3), and mask, uint8 (H, W), of a record, whole.
+
+    Resized to `image_size`, (height, width), unless it is None. Fails as the two functions above.
+    """
+    label = decode_label(record["label"], num_classes)
+    image = decode_image(record["image"], tf.shape(label))
+    return (image, label) if image_size is None else resize_pair(image, label, image_size)
 
 
 def decode_window(encoded, size, window):

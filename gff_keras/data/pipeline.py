@@ -16,10 +16,9 @@ import tensorflow as tf
 
 from gff_keras.data.augmentation import Augmentation
 from gff_keras.data.crops import random_crops
-from gff_keras.data.decoding import decode_image, decode_label
+from gff_keras.data.decoding import decode_example
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.data.reading import Records
-from gff_keras.data.resampling import resize_pair
 from gff_keras.data.skipping import SkippedRecords, prepared
 
 _MAX_INT = 2**31 - 1
@@ -166,11 +165,7 @@ def evaluation_dataset(
 
     def prepare(number):
         record = records.read(number)
-        label = decode_label(record["label"], records.num_classes)
-        image = decode_image(record["image"], tf.shape(label))
-        if image_size is not None:
-            image, label = resize_pair(image, label, image_size)
-        return image, label, record["id"]
+        return *decode_example(record, records.num_classes, image_size), record["id"]
 
     height_width = image_size or (None, None)
     spec = (

@@ -171,7 +171,7 @@ def together(strategy):
     """Context of a run: no worker leaves before the chief is done, and none waits for a lost one.
 
     Raises:
-        ConnectionError: a worker has stopped; TensorFlow notices after ten seconds at most.
+        ConnectionError: a worker has stopped; TensorFlow's heartbeat notices.
     """
     if num_workers(strategy) == 1:
         yield

@@ -30,34 +30,14 @@ RECIPE = Plain(
 @pytest.fixture(scope="session")
 def uneven_recipe(tmp_path_factory):
     """File with a recipe of ten steps on images of which half have hardly a labelled pixel."""
-    from PIL import Image
+    from tests.tiny import write_blocks
 
-    from tfrecords_tools import build
+    def ignored(split, i):
+        return 0.98 if i % 2 and split == "train" else 0.1
 
     folder = tmp_path_factory.mktemp("uneven")
-    rng = np.random.default_rng(2)
-    colours = np.array([(40, 60, 200), (120, 120, 120), (200, 60, 40)])
     sizes = {"train": [(33, 47)] * 8, "val": [(33, 47), (41, 30), (36, 36)]}
-    for split, shapes in sizes.items():
-        for kind in ("images", "masks"):
-            (folder / split / kind).mkdir(parents=True)
-        for i, (height, width) in enumerate(shapes):
-            mask = np.kron(rng.integers(0, 3, (5, 6)), np.ones((10, 10), int))[:height, :width]
-            image = colours[mask] + rng.normal(0, 12, (height, width, 3))
-            mask[rng.random(mask.shape) < (0.98 if i % 2 and split == "train" else 0.1)] = 255
-            for kind, array in (("images", image.clip(0, 255)), ("masks", mask)):
-                Image.fromarray(array.astype("uint8")).save(folder / split / kind / f"{i}.png")
-    labels = {"name": "blocks", "classes": ["sky", "road", "car"], "palette": colours.tolist()}
-    (folder / "labels.json").write_text(json.dumps(labels))
-    data = build(
-        "folder",
-        images=folder / "train" / "images",
-        masks=folder / "train" / "masks",
-        val_images=folder / "val" / "images",
-        val_masks=folder / "val" / "masks",
-        labels=folder / "labels.json",
-        out=folder / "records",
-    )
+    data = write_blocks(folder, folder / "records", 2, sizes, ignored)
     path = folder / "uneven.py"
     path.write_text(UNEVEN_RECIPE.format(data=str(data)))
     return path
