@@ -20,6 +20,7 @@ from gff_keras.evaluation.evaluate import evaluate as run_evaluation
 from gff_keras.evaluation.evaluate import table as iou_table
 from gff_keras.evaluation.images import draw_gates, predict_images
 from gff_keras.evaluation.prediction import load_model, load_predictor
+from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
 from gff_keras.training import Recipe, Stopped
@@ -43,6 +44,8 @@ def main(argv=None):
     try:
         if name == "train":
             train(rest, prog)
+        elif name == "export":
+            export(rest, prog)
         elif name in COMMANDS:
             tyro.cli(COMMANDS[name], args=rest, prog=prog, use_underscores=True)
         else:
@@ -242,6 +245,7 @@ COMMANDS = {
     "predict": predict,
     "gates": gates,
     "info": info,
+    "export": export,
 }
 
 

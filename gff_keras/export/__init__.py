@@ -1,0 +1,1 @@
+"""Files to serve and to ship: SavedModel for TF Serving, TFLite for devices."""
