@@ -13,29 +13,22 @@ OUT/skipped.txt                  with on_error="skip": the damaged records, wher
 
 import contextlib
 import math
-from typing import Any, NamedTuple
 
 import keras
 
-from gff_keras.data import (
-    LabelSet,
-    SkippedRecords,
-    evaluation_dataset,
-    num_examples,
-    open_records,
-    training_dataset,
-)
+from gff_keras.data import evaluation_dataset, open_records, training_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
+from gff_keras.training.checkpointing import Checkpoints
 from gff_keras.training.interruptions import (
     ResumableCallbacks,
     StopSignals,
     cut_history,
     history_until,
 )
+from gff_keras.training.plan import plan_run
 from gff_keras.training.progress import Progress
-from gff_keras.training.recipe import Recipe
 from gff_keras.training.safeguards import StopAtNonFiniteLoss
 from gff_keras.training.saving import ListSkipped, SaveAverage, SaveBest, SaveLast
 from gff_keras.training.tensorboard import TensorBoard
@@ -72,41 +65,7 @@ def train(recipe, verbose="auto"):
     with multi_worker.together(devices), lock:
         if writes:
             print(line)
-        return _train(_plan(recipe, devices, writes), verbose if writes else 0)
-
-
-class _Run(NamedTuple):
-    """What is known before the network is made."""
-
-    recipe: Recipe
-    devices: Any  # tf.distribute.Strategy
-    writes: bool  # whether this process writes the files
-    labels: LabelSet
-    records: dict  # tells whether records are the same, wherever they lie
-    steps: int  # of an epoch
-    epochs: int
-    total_steps: int
-    checkpoint: Any  # to go on from, or None
-    skipped: list  # `SkippedRecords` of training and of validation
-
-    @property
-    def first_step(self):
-        return self.checkpoint.step if self.checkpoint else 0
-
-
-def _plan(recipe, devices, writes):
-    checkpoint = _checkpoint(recipe, writes)
-    multi_worker.agree(devices, checkpoint.step if checkpoint else 0, recipe.out)
-    labels = LabelSet.from_records(recipe.data)
-    split = open_records(recipe.data).info.splits.get(recipe.train_split)
-    steps, epochs, total_steps = _length(recipe)
-    records = {"examples": split.num_examples, "bytes": split.num_bytes}
-    if checkpoint:
-        checkpoint.check(recipe.fields(), records)
-    skipped = [SkippedRecords(), SkippedRecords()]
-    return _Run(
-        recipe, devices, writes, labels, records, steps, epochs, total_steps, checkpoint, skipped
-    )
+        return _train(plan_run(recipe, devices, writes), verbose if writes else 0)
 
 
 def _train(run, verbose):
@@ -114,9 +73,8 @@ def _train(run, verbose):
     if run.checkpoint and run.checkpoint.header["finished"]:
         return _finished(run)
     keras.utils.set_random_seed(recipe.seed)
-    batches = strategy.training_batches(
-        run.devices, **_training_data(recipe, run.first_step, run.skipped[0])
-    )
+    data = run.training_data(run.first_step, skipped=run.skipped[0])
+    batches = strategy.training_batches(run.devices, **data)
     validation, validation_steps = _validation_batches(run)
     model = _model(run)
     if run.writes:
@@ -165,42 +123,6 @@ def _train(run, verbose):
     return model, history.history
 
 
-def _checkpoint(recipe, writes):
-    """The checkpoint to go on from, or None: the run begins."""
-    out = recipe.out
-    if not recipe.resume:
-        if writes and run_folder.holds_run(out) and not recipe.overwrite:
-            raise FileExistsError(
-                f"{out} already holds a run; choose another --out, go on with it by --resume, or "
-                "replace it by --overwrite."
-            )
-        return None
-    checkpoint = checkpoints.newest(out)
-    if checkpoint and checkpoint.header["finished"]:
-        text = "the run is finished, there is nothing to resume"
-    elif checkpoint:
-        text = f"going on after step {checkpoint.step}"
-    elif any((out / name).exists() for name in run_folder.MODELS):
-        raise FileExistsError(
-            f"{out} holds a trained model but no checkpoint to go on from; choose another --out, "
-            "or replace it by --overwrite instead of --resume."
-        )
-    else:
-        text = "no checkpoint to resume: the run begins"
-    if writes:
-        print(f"{out}: {text}.")
-    return checkpoint
-
-
-def _length(recipe):
-    """Steps of an epoch, epochs, and steps in all: the last epoch may be a short one."""
-    steps = math.ceil(num_examples(recipe.data, recipe.train_split) / recipe.batch_size)
-    if recipe.total_steps is None:
-        return steps, recipe.epochs, steps * recipe.epochs
-    steps = min(steps, recipe.total_steps)
-    return steps, math.ceil(recipe.total_steps / steps), recipe.total_steps
-
-
 def _finished(run):
     """What the run returned when it ended."""
     out = run.recipe.out
@@ -222,7 +144,7 @@ def _model(run):
     with run.devices.scope():
         model = recipe.model(run.labels.num_classes)
     if recipe.weights is not None and not run.checkpoint:
-        batches = training_dataset(**_training_data(recipe, 0) | {"cache": False})
+        batches = training_dataset(**run.training_data(0, cache=False))
         report = load_weights(model, recipe.weights, batches, partial=recipe.partial)
         multi_worker.from_chief(run.devices, model.weights)
         if run.writes:
@@ -246,33 +168,6 @@ def _model(run):
     return model
 
 
-def _training_data(recipe, step, skipped=None):
-    """Arguments of `training_dataset`."""
-    return dict(
-        data_dir=recipe.data,
-        split=recipe.train_split,
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation(),
-        image_size=recipe.image_size,
-        seed=recipe.seed,
-        start_step=step,
-        cache=recipe.cache,
-        on_error=recipe.on_error,
-        skipped=skipped,
-    )
-
-
-def _validation_data(recipe, skipped=None):
-    """Arguments of `evaluation_dataset`."""
-    return dict(
-        data_dir=recipe.data,
-        split=recipe.val_split,
-        image_size=recipe.image_size,
-        on_error=recipe.on_error,
-        skipped=skipped,
-    )
-
-
 def _validation_batches(run):
     """Whole images; one at a time where sizes may differ: padding would change the context."""
     recipe = run.recipe
@@ -283,7 +178,7 @@ def _validation_batches(run):
     return strategy.validation_batches(
         run.devices,
         batch_size=recipe.batch_size if recipe.image_size else 1,
-        **_validation_data(recipe, run.skipped[1]),
+        **run.validation_data(skipped=run.skipped[1]),
     )
 
 
@@ -305,7 +200,7 @@ def _callbacks(run, progress, earlier, signals, validates):
         }
 
     def batch(step):
-        data = _training_data(recipe, step) | {"cache": False, "with_ids": True}
+        data = run.training_data(step, cache=False, with_ids=True)
         return next(iter(training_dataset(**data)))
 
     callbacks = [
@@ -330,14 +225,14 @@ def _callbacks(run, progress, earlier, signals, validates):
     every, keep = recipe.checkpoint_every, recipe.keep
     return callbacks + [
         signals,
-        checkpoints.Checkpoints(out, state, every, keep, signals, run.checkpoint, writes),
+        Checkpoints(out, state, every, keep, signals, run.checkpoint, writes),
     ]
 
 
 def _tensorboard(run, progress, validates):
     examples = []
     if validates and run.recipe.tensorboard_images:
-        images = evaluation_dataset(**_validation_data(run.recipe)).unbatch()
+        images = evaluation_dataset(**run.validation_data()).unbatch()
         examples = list(images.take(run.recipe.tensorboard_images).as_numpy_iterator())
     return TensorBoard(
         run.recipe.out / "tensorboard",

@@ -17,6 +17,7 @@ import tensorflow as tf
 from gff_keras.cli import main
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import Stopped, checkpoints, train
+from gff_keras.training.checkpointing import Checkpoints
 from gff_keras.training.interruptions import (
     ResumableCallbacks,
     StopSignals,
@@ -253,7 +254,7 @@ def test_when_checkpoints_are_written(tmp_path, rng, every, keep, steps):
     model.optimizer.build(model.trainable_variables)
     batch = rng.normal(size=(2, 3)), rng.normal(size=(2, 1))
     data = tf.data.Dataset.from_tensors(batch).repeat()
-    save = checkpoints.Checkpoints(tmp_path, dict, every, keep, StopSignals())
+    save = Checkpoints(tmp_path, dict, every, keep, StopSignals())
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "step_00000077.npz").write_bytes(b"damaged, or this were no start")
     callbacks = ResumableCallbacks(

@@ -13,7 +13,7 @@ import gff_keras as gff
 from gff_keras.data import Augmentation, LabelSet, training_dataset
 from gff_keras.training import train
 from gff_keras.training.callbacks import NonFiniteLoss, StopAtNonFiniteLoss
-from gff_keras.training.checkpoints import Checkpoints
+from gff_keras.training.checkpointing import Checkpoints
 from gff_keras.training.measurements import used_learning_rate
 from gff_keras.training.saving import SaveBest, SaveLast
 from gff_keras.training.schedules import PolynomialDecay
