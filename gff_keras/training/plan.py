@@ -75,12 +75,14 @@ def plan_run(recipe, devices, writes):
     multi_worker.agree(devices, checkpoint.step if checkpoint else 0, recipe.out)
     labels = LabelSet.from_records(recipe.data)
     split = open_records(recipe.data).info.splits.get(recipe.train_split)
-    length = _length(recipe)
+    steps, epochs, total_steps = _length(recipe)
     records = {"examples": split.num_examples, "bytes": split.num_bytes}
     if checkpoint:
         checkpoint.check(recipe.fields(), records)
     skipped = [SkippedRecords(), SkippedRecords()]
-    return Plan(recipe, devices, writes, labels, records, *length, checkpoint, skipped)
+    return Plan(
+        recipe, devices, writes, labels, records, steps, epochs, total_steps, checkpoint, skipped
+    )
 
 
 def _checkpoint(recipe, writes):
