@@ -5,6 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+
+# Two devices for replicas to train on. They can be made only before TensorFlow starts, which some
+# test files do when they are imported.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 
 @pytest.fixture
@@ -36,8 +43,6 @@ def records(tmp_path_factory):
 @pytest.fixture
 def eager():
     """Run graphs eagerly: for a step or two, tracing them takes longer."""
-    import tensorflow as tf
-
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

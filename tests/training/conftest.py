@@ -28,6 +28,14 @@ RECIPE = Plain(
 
 
 @pytest.fixture(scope="session")
+def two_replicas():
+    """Strategy of two logical CPUs in this process."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="session")
 def uneven_recipe(tmp_path_factory):
     """File with a recipe of ten steps on images of which half have hardly a labelled pixel.
 
