@@ -19,7 +19,7 @@ quickstart: $(VENV)/.stamp-run ## Install, then train, evaluate and draw on a sm
 	$(VENV)/bin/gff-keras quickstart --out runs/quickstart --overwrite
 
 test: $(VENV)/.stamp-test ## Run the tests in two processes, without those marked slow
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.stamp-test ## Run the tests marked slow
 	$(PY) -m pytest -m slow

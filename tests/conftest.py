@@ -43,9 +43,10 @@ def records(tmp_path_factory):
 @pytest.fixture
 def eager():
     """Run graphs eagerly: for a step or two, tracing them takes longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    from tests.tiny import eagerly
+
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -82,6 +83,67 @@ assert main(["gates", photo, "--model", best, "--out", f"{out}/pictures"]) == 0
 assert main(["info", best]) == 2
 """
 
+RUNS = """
+import os, signal, sys
+from pathlib import Path
+
+import keras, numpy as np, tensorflow as tf
+from gff_keras.training import Stopped, checkpoints, strategy, train
+from gff_keras.training.callbacks import NonFiniteLoss
+from gff_keras.training.saving import ListSkipped
+from tests.tiny import tiny_recipe
+
+data, out = map(Path, sys.argv[1:])
+
+def run(name, **changes):  # three steps
+    return train(tiny_recipe(data, out / name, epochs=1, ema=0.5, **changes), verbose=0)
+
+def stop(self, batch, logs=None):
+    if batch == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+_, expected = run("straight")
+ListSkipped.on_train_batch_end = stop
+try:
+    run("resumed")
+except Stopped as stopped:
+    assert "after step 1, saved in" in str(stopped), stopped
+else:
+    raise AssertionError("the signal was not heard")
+del ListSkipped.on_train_batch_end
+assert checkpoints.newest(out / "resumed").step == 1
+_, history = run("resumed", resume=True)
+for name, values in expected.items():
+    np.testing.assert_allclose(history[name], values, atol=1e-6, err_msg=name)
+ours, theirs = (checkpoints.newest(out / name) for name in ("resumed", "straight"))
+assert ours.step == theirs.step == 3 and ours.header["finished"]
+for name, group in theirs.values.items():
+    for a, b in zip(ours.values[name], group, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+models = [
+    keras.saving.load_model(out / name / f"{kind}.keras").get_weights()
+    for kind in ("average", "last") for name in ("resumed", "straight")
+]
+for a, b in zip(*models[:2], strict=True):
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+assert max(np.abs(a - b).max() for a, b in zip(*models[1::2], strict=True)) > 1e-3
+
+batches = strategy.training_batches
+
+def poisoned(*arguments, **options):
+    def poison(step, batch):
+        images, labels = batch
+        return tf.where(step == 1, np.nan, tf.cast(images, tf.float32)), labels
+    return batches(*arguments, **options).enumerate().map(poison)
+
+strategy.training_batches = poisoned
+try:
+    run("poisoned", checkpoint_every=1)
+except NonFiniteLoss as error:
+    print(error)
+assert checkpoints.newest(out / "poisoned").step == 1
+"""
+
 RECIPE = """
 from pathlib import Path
 from gff_keras.training import Recipe
@@ -95,6 +157,7 @@ def on_jax(code, *arguments):
     """Run Python code on JAX; return its standard output and error."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=Path(__file__).parents[1],
         env=os.environ | {"KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,
@@ -188,3 +251,11 @@ def test_a_recipe_trains_and_its_model_is_used(records, rng, tmp_path):
     results = json.loads((out / "best_val.json").read_text())
     expected = metrics.confusion_matrix()
     assert np.abs(np.array(results["confusion"]) - expected).sum() <= 0.002 * expected.sum()
+
+
+def test_a_run_resumes_and_stops_at_a_loss_that_is_no_number(records, tmp_path):
+    """Stopped after the first of three steps with averaged weights; then the second is poisoned."""
+    printed, _ = on_jax(RUNS, records, tmp_path)
+    assert "the loss is nan at step 1 (the first step is 0; " in printed
+    assert (tmp_path / "poisoned" / "nonfinite_step_1.npz").is_file()
+    assert not list((tmp_path / "poisoned").glob("*.keras"))

@@ -16,7 +16,7 @@ SMALLER = {
 }
 
 
-def test_python_and_json_blocks(rng, tmp_path, monkeypatch):
+def test_python_and_json_blocks(rng, tmp_path, monkeypatch, eager):
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     labels = re.search(r"```json\n(.*?)```", README, re.DOTALL).group(1)
     for printed, small in SMALLER.items():

@@ -49,7 +49,9 @@ QUICK = ("cityscapes_resnet101", "coco_stuff_resnet101")  # PNG and JPEG
     [(name, SMALLER) for name in QUICK]
     + [pytest.param(name, [], marks=pytest.mark.slow) for name in SAMPLES],
 )
-def test_recipe_starts_on_samples(name, smaller, gff_data, tmp_path):
+def test_recipe_starts_on_samples(name, smaller, gff_data, tmp_path, request):
+    if smaller:
+        request.getfixturevalue("eager")
     dataset, source, split = SAMPLES[name]
     records = build(dataset, source=gff_data / "data" / source, out=tmp_path / "records")
     command = ["train", name, "--data", str(records), "--out", str(tmp_path / "run")]

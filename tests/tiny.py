@@ -1,14 +1,26 @@
 """A network and a recipe that train in seconds, also for processes that a test starts."""
 
+import contextlib
 import json
 
 import keras
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from gff_keras import GFFNet, layers
 from gff_keras.training import Recipe
 from tfrecords_tools import build
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Context in which graphs run eagerly, for fixtures that must not leave it so."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def write_blocks(folder, out, seed, sizes, ignored=lambda split, i: 0.1):

@@ -46,10 +46,14 @@ class PascalContext(Dataset):
 
     def split_items(self) -> Mapping[str, list[Pair]]:
         """Pair the listed files."""
+        images = self.source / "JPEGImages"
+        if not images.is_dir():
+            raise FileNotFoundError(
+                f"{self.source} holds no JPEGImages/; give --source the folder VOCdevkit/VOC2010"
+            )
         lists = self.lists or self.source / "ImageSets" / "SegmentationContext"
         if self._suffix == ".mat":
             self._check_categories()
-        images = self.source / "JPEGImages"
         return match_lists(lists, ("train", "val"), images, self._folder, self._suffix)
 
     def read_item(self, item: Pair) -> Example:

@@ -35,6 +35,10 @@ class Voc(Dataset):
         """Pair the listed files."""
         images, lists = self.source / "JPEGImages", self.source / "ImageSets" / "Segmentation"
         masks = self.masks or self.source / "SegmentationClass"
+        if not images.is_dir():
+            raise FileNotFoundError(
+                f"{self.source} holds no JPEGImages/; give --source the folder VOCdevkit/VOC2012"
+            )
         for split in self.splits:
             if not (lists / f"{split}.txt").is_file():
                 raise FileNotFoundError(f"{lists / split}.txt is missing; add it or leave it out")

@@ -126,6 +126,14 @@ class GFFNet(keras.Model):
         features = self.backbone(self.get_layer("normalize")(images), training=False)
         return self.get_layer("gff").gates(features)
 
+    def fit(self, *arguments, class_weight=None, **options):
+        if class_weight is not None:  # Keras would weight images, by an argmax along their width
+            raise ValueError(
+                "class_weight weights whole images, not pixels; give the weights of the classes "
+                "to the loss: SegmentationCrossEntropy(class_weights=[...])."
+            )
+        return super().fit(*arguments, **options)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The compiled loss on `logits`, plus `aux_loss_weight` times the same on `aux_logits`."""
         if not isinstance(y_pred, dict):

@@ -26,8 +26,8 @@ def used_learning_rate(optimizer):
 
 def peak_memory_gib():
     """Return the peak use of the fullest GPU; without GPU, of this process."""
-    if names := gpus():
-        peak = max(tf.config.experimental.get_memory_info(name)["peak"] for name in names)
+    if gpus():
+        peak = max(map(_peak, gpus()))
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else KiB
         peak *= 1 if sys.platform == "darwin" else 1024
@@ -35,5 +35,15 @@ def peak_memory_gib():
 
 
 def gpus():
-    """Return the names of the GPUs that TensorFlow uses."""
+    """Return the GPUs that Keras's backend uses."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device for device in jax.local_devices() if device.platform == "gpu"]
     return [f"GPU:{i}" for i, _ in enumerate(tf.config.list_logical_devices("GPU"))]
+
+
+def _peak(gpu):
+    if isinstance(gpu, str):
+        return tf.config.experimental.get_memory_info(gpu)["peak"]
+    return gpu.memory_stats()["peak_bytes_in_use"]

@@ -1,7 +1,11 @@
+import functools
+
 import numpy as np
 import pytest
 
 from gff_keras.backbones import RESNETS, resnet
+
+built = functools.cache(resnet)
 
 
 @pytest.mark.parametrize("name", RESNETS)
@@ -27,7 +31,7 @@ def test_output_strides(stride, strides):
 def test_dilated_features_contain_those_of_the_strided_network(rng, name, stride, size):
     """A stride turned into a dilation computes the same function, at more positions."""
     x = rng.normal(size=(1, *size, 3)).astype("float32")
-    strided, dilated = resnet(name, 32), resnet(name, stride)
+    strided, dilated = built(name, 32), built(name, stride)
     dilated.set_weights(strided.get_weights())
     for level, (coarse, fine) in enumerate(zip(strided(x), dilated(x), strict=True)):
         step = max(1, 2 ** (level + 2) // stride)

@@ -9,6 +9,8 @@ from gff_keras.data import evaluation_dataset
 from gff_keras.evaluation.evaluate import evaluate, table
 from gff_keras.evaluation.prediction import Predictor
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 @pytest.mark.parametrize("split, images", [("val", 3), ("train", 5)])
 @pytest.mark.parametrize("image_size", [None, (24, 40)])

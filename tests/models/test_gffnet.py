@@ -157,7 +157,7 @@ def test_config_round_trip(changes):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(rng, model, tiny_model, policy, tmp_path):
+def test_mixed_precision(rng, model, tiny_model, policy, tmp_path, eager):
     mixed = small(dtype=policy)
     mixed.set_weights(model.get_weights())
     x = images(rng, 2, 49, 65)

@@ -138,6 +138,11 @@ def test_keras_loss_and_metric_agree_with_ours(compiled, images, labels):
     assert results["loss"] == pytest.approx(ours, rel=1e-5)
 
 
+def test_weights_of_images_are_refused(compiled, images, labels):
+    with pytest.raises(ValueError, match=r"SegmentationCrossEntropy\(class_weights=\[...\]\)"):
+        compiled().fit(images, labels, class_weight={0: 1.0, 2: 5.0})
+
+
 @pytest.mark.parametrize("aux_head", [True, False])
 @pytest.mark.parametrize(
     "loss, shown",

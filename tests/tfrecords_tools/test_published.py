@@ -320,6 +320,13 @@ def test_voc(read_masks, tmp_path):
         build("voc", source=source, out=tmp_path / "no")
 
 
+@pytest.mark.parametrize("name", ["voc", "pascal_context"])
+def test_a_wrong_source_is_named_with_its_option(name, tmp_path):
+    message = f"{tmp_path}/devkit holds no JPEGImages/; give --source the folder VOCdevkit/VOC20"
+    with pytest.raises(FileNotFoundError, match=message):
+        build(name, source=tmp_path / "devkit", out=tmp_path / "out")
+
+
 REAL = {
     "cityscapes": ("cityscapes", "gtFine/train/aachen", "_gtFine_labelIds.png"),
     "ade20k": ("ADEChallengeData2016", "annotations/validation", ".png"),

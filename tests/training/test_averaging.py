@@ -3,22 +3,21 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from gff_keras.data import evaluation_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.evaluation.prediction import load_model
 from gff_keras.training import train
 from gff_keras.training.averaging import averaged_weights
+from tests.tiny import eagerly
 
 
 @pytest.fixture(scope="module")
 def averaged(tiny_recipe, tmp_path_factory):
     """`(recipe, model, history)` of a run with an average of momentum 0.6."""
     recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "ema", ema=0.6)
-    tf.config.run_functions_eagerly(True)
-    yield recipe, *train(recipe, verbose=0)
-    tf.config.run_functions_eagerly(False)
+    with eagerly():
+        return recipe, *train(recipe, verbose=0)
 
 
 def mean_iou(model, records):

@@ -222,3 +222,14 @@ def test_memory_of_the_fullest_gpu(monkeypatch):
     )
     assert peak_memory_gib() == 5.0
     assert "GPU 5.0 GiB" in started()._text({})
+
+
+def test_memory_of_a_gpu_on_jax(monkeypatch):
+    def device(platform, gib):
+        stats = {"bytes_in_use": 7, "peak_bytes_in_use": gib * 2**30}
+        return SimpleNamespace(platform=platform, memory_stats=lambda: stats)
+
+    devices = [device("gpu", 3), device("gpu", 5), device("cpu", 9)]
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=lambda: devices))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert peak_memory_gib() == 5.0

@@ -27,6 +27,7 @@ from gff_keras.training.interruptions import (
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
 from gff_keras.training.saving import ListSkipped
+from tests.tiny import eagerly
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -99,10 +100,9 @@ def test_preempted_then_killed_then_resumed_equals_straight(recipe_file, trained
 @pytest.fixture(scope="module")
 def straight(tiny_recipe, tmp_path_factory):
     """A run of one epoch, eagerly, that nothing interrupts."""
-    tf.config.run_functions_eagerly(True)
     recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight", epochs=1)
-    _, history = train(recipe, verbose=0)
-    tf.config.run_functions_eagerly(False)
+    with eagerly():
+        _, history = train(recipe, verbose=0)
     return recipe, history
 
 
