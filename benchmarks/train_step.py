@@ -9,7 +9,8 @@ the same number of parameters and, from the same weights on the same batch, the 
 same losses in three successive steps, or the script stops.
 
 Each row is a process of its own, its rate that of the median step of the best round. Memory is
-the peak of the process. `--profile` adds a table of the time by kind of operation.
+the peak of the process, before the first step (libraries and weights) and after the last.
+`--profile` adds a table of the time by kind of operation.
 """
 
 from __future__ import annotations
@@ -245,14 +246,14 @@ MODULES = {  # numbers count from 1 here and from 0 there
 
 
 def measure(job: dict) -> dict:
-    """Return the seconds of every step and the peak memory (MiB) of this process."""
+    """Return the seconds of every step and the memory (MiB) of this process, before and at peak."""
     model, images, labels = build(job)
-    seconds = []
+    built, seconds = peak_memory(), []
     for _ in range(job["warm_up"] + job["steps"]):
         start = time.perf_counter()
         model.train_on_batch(images, labels)  # returns the loss as a number: the step is done
         seconds.append(time.perf_counter() - start)
-    result = dict(seconds=seconds[job["warm_up"] :], memory=peak_memory())
+    result = dict(seconds=seconds[job["warm_up"] :], built=built, memory=peak_memory())
     if job["profile"] and job["framework"] == "TensorFlow":
         result["profile"] = profile(model, images, labels)
     return result
@@ -288,9 +289,9 @@ def peak_memory() -> float:
 def table(rows: list[dict]) -> str:
     """Return the rows in Markdown; the last column compares with PyTorch's rate."""
     lines = [
-        "| network | crop, batch | dtype | framework | images/s | s/step | peak MiB "
-        "| rate / PyTorch |",
-        "|---|---|---|---|---|---|---|---|",
+        "| network | crop, batch | dtype | framework | images/s | s/step | MiB before "
+        "| peak MiB | rate / PyTorch |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     keys = ("network", "backbone", "dtype")
     reference = {tuple(r[k] for k in keys): r for r in rows if r["framework"] == "PyTorch"}
@@ -300,7 +301,7 @@ def table(rows: list[dict]) -> str:
         lines.append(
             f"| {row['network']} {row['backbone']} | {height}x{width}, {row['batch']} "
             f"| {row['dtype']} | {row['framework']} | {row['batch'] / row['step']:.2f} "
-            f"| {row['step']:.3f} | {row['memory']:.0f} | {ratio:.2f} |"
+            f"| {row['step']:.3f} | {row['built']:.0f} | {row['memory']:.0f} | {ratio:.2f} |"
         )
     return "\n".join(lines)
 

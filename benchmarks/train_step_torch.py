@@ -246,7 +246,7 @@ def check(job):
 
 
 def measure(job):
-    """Return the seconds of every step and the peak memory (MiB) of this process."""
+    """Return the seconds of every step and the memory (MiB) of this process, before and at peak."""
     rng = np.random.default_rng(0)
     shape = (job["batch"], *job["crop"])
     images = rng.integers(0, 256, (*shape, 3), np.uint8)
@@ -254,19 +254,22 @@ def measure(job):
     labels[rng.random(shape) < 0.1] = 255
     images, labels = tensors(images, labels)
     _, step = prepare(job)
-    seconds = []
+    built, seconds = peak_memory(), []
     for _ in range(job["warm_up"] + job["steps"]):
         start = time.perf_counter()
         step(images, labels)
         seconds.append(time.perf_counter() - start)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result = dict(seconds=seconds[job["warm_up"] :], memory=memory)
+    result = dict(seconds=seconds[job["warm_up"] :], built=built, memory=peak_memory())
     if job["profile"]:
         with torch.profiler.profile() as profiler:
             step(images, labels)
         ops = profiler.key_averages()
         result["profile"] = {op.key: op.self_cpu_time_total / 1e6 for op in ops}
     return result
+
+
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

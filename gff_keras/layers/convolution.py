@@ -5,6 +5,7 @@ pads a strided convolution on one side only and shifts every feature map against
 """
 
 import functools
+import itertools
 
 import keras
 from keras import ops
@@ -50,6 +51,17 @@ def conv2d(x, kernel, stride=1, dilation=1):
     if any(pad):
         x = ops.pad(x, [[0, 0], [pad[0], pad[0]], [pad[1], pad[1]], [0, 0]])
     return ops.conv(x, kernel, strides=stride, padding="valid", dilation_rate=dilation)
+
+
+def split_kernel(kernel, channels):
+    """Split (k, k, C, F) into one kernel for each part of the input; `channels` sum to C.
+
+    Not by slices: the gradient of each is as large as the whole kernel, zero but for the slice, and
+    TensorFlow holds them all to add them up. The gradient of one split is one concatenation.
+    """
+    kernel = ops.convert_to_tensor(kernel)
+    *stops, _ = itertools.accumulate(channels)
+    return ops.split(kernel, stops, axis=2) if stops else [kernel]
 
 
 def _dilated_conv2d(x, kernel, dilation):

@@ -1,9 +1,8 @@
 """One convolution over several feature maps of different sizes."""
 
 import keras
-from keras import ops
 
-from gff_keras.layers.convolution import TORCH_INITIALIZER, conv2d
+from gff_keras.layers.convolution import TORCH_INITIALIZER, conv2d, split_kernel
 from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
 
@@ -49,11 +48,8 @@ class MultiLevelConv(keras.layers.Layer):
         size = spatial_size(maps[-1])
         if self.kernel_size > 1:
             maps = [resample(x, size) for x in maps]
-        kernel = ops.convert_to_tensor(self.kernel)
-        parts, start = [], 0
-        for x, channels in zip(maps, self.channels, strict=True):
-            parts.append(conv2d(x, kernel[:, :, start : start + channels]))
-            start += channels
+        kernels = split_kernel(self.kernel, self.channels)
+        parts = [conv2d(x, kernel) for x, kernel in zip(maps, kernels, strict=True)]
         y = sum_resampled(parts, size)
         return y if self.bias is None else y + self.bias
 

@@ -10,7 +10,12 @@ import keras
 from keras import ops
 
 from gff_keras.layers.batch_normalization import BatchNormalization
-from gff_keras.layers.convolution import TORCH_INITIALIZER, ConvBNReLU, conv2d
+from gff_keras.layers.convolution import (
+    TORCH_INITIALIZER,
+    ConvBNReLU,
+    conv2d,
+    split_kernel,
+)
 from gff_keras.layers.resizing import spatial_size
 
 
@@ -94,14 +99,12 @@ class PyramidPooling(keras.layers.Layer):
 
     def call(self, x, training=None):
         channels = x.shape[-1]
-        kernel = ops.convert_to_tensor(self.kernel)
-        y = conv2d(x, kernel[:, :, :channels])
-        start = channels
-        for bins, branch in zip(self.bins, self.branches, strict=True):
+        width = channels // len(self.bins)
+        kernel, *kernels = split_kernel(self.kernel, [channels] + [width] * len(self.bins))
+        y = conv2d(x, kernel)
+        for bins, branch, kernel in zip(self.bins, self.branches, kernels, strict=True):
             pooled = branch(self.pool(x, bins), training=training)  # (B, bins, bins, width)
-            stop = start + pooled.shape[-1]
-            y = y + self.conv_upsampled(pooled, kernel[:, :, start:stop], bins, spatial_size(x))
-            start = stop
+            y = y + self.conv_upsampled(pooled, kernel, bins, spatial_size(x))
         y = ops.relu(self.bn(y, training=training))
         return self.dropout(y, training=training)
 

@@ -1,5 +1,7 @@
 """Stochastic gradient descent as PyTorch, and so the paper, defines it."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -64,10 +66,11 @@ class SGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate, due=True):
         velocity = self.velocities[self._get_variable_index(variable)]
-        gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
-        v = self.momentum * velocity + gradient
-        self.assign(velocity, _where(due, v, velocity))
-        self.assign_sub(variable, _where(due, ops.cast(learning_rate, variable.dtype) * v, 0))
+        with _after(gradient):
+            gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
+            v = self.momentum * velocity + gradient
+            self.assign(velocity, _where(due, v, velocity))
+            self.assign_sub(variable, _where(due, ops.cast(learning_rate, variable.dtype) * v, 0))
 
     def _accumulate(self, gradients, variables, due):
         """Return the mean of the gradients since the last update, of use where one is `due`."""
@@ -104,6 +107,19 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     def check_finite(self, gradients):
         overflow = ops.cast(ops.logical_not(super().check_finite(gradients)), "float32")
         return ops.equal(sum_over_replicas(overflow), 0)
+
+
+def _after(gradient):
+    """Context of what shall wait for `gradient`.
+
+    TensorFlow computes as soon as it can: products of weights and velocities, which need no
+    gradient, at the start of the step, to lie in memory until its end. XLA sees to that itself.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.control_dependencies([gradient])
 
 
 def _where(condition, x, y):

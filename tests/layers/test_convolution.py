@@ -21,6 +21,19 @@ def convolve(x, kernel, stride, dilation):
     return out
 
 
+def kernel_gradient(x, upstream, k):
+    """Gradient of sum(upstream * convolve(x, kernel, 1, 1)) with respect to the kernel."""
+    pad = (k - 1) // 2
+    padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+    height, width = x.shape[1:3]
+    out = np.zeros((k, k, x.shape[-1], upstream.shape[-1]))
+    for dy in range(k):
+        for dx in range(k):
+            part = padded[:, dy : dy + height, dx : dx + width]
+            out[dy, dx] = np.einsum("bhwc,bhwf->cf", part, upstream)
+    return out
+
+
 @pytest.mark.parametrize("size", [(12, 16), (13, 15)])
 @pytest.mark.parametrize(
     "kernel_size, stride, dilation",

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gff_keras.layers import DenseFeaturePyramid, MultiLevelConv
-from tests.layers.test_convolution import convolve
+from tests.layers.test_convolution import convolve, kernel_gradient
 from tests.layers.test_resizing import resampled
 
 SIZES = ((13, 18), (7, 9), (7, 9), (4, 5))
@@ -20,6 +21,32 @@ def test_multi_level_conv_is_a_conv_over_resized_and_concatenated_maps(rng, kern
     joined = np.concatenate([resampled(x, SIZES[0]) for x in maps], -1)
     expected = convolve(joined, layer.kernel.numpy(), 1, 1) + layer.bias.numpy()
     np.testing.assert_allclose(layer(maps), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("channels", [(3, 4, 5, 6), (6,)])
+def test_gradient_of_the_kernel(rng, kernel_size, channels):
+    maps = [
+        rng.normal(size=(2, *size, c)).astype("float32")
+        for size, c in zip(SIZES[: len(channels)][::-1], channels, strict=True)
+    ]
+    layer = MultiLevelConv(7, kernel_size)
+    layer.build([x.shape for x in maps])
+    upstream = rng.normal(size=(2, *SIZES[0], 7)).astype("float32")
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            y = layer(maps)
+        return tape.gradient(y, layer.kernel.value, upstream)
+
+    joined = np.concatenate([resampled(x, SIZES[0]) for x in maps], -1)
+    expected = kernel_gradient(joined, upstream, kernel_size)
+    np.testing.assert_allclose(gradient(), expected, atol=1e-3)
+    found = gradient.get_concrete_function().graph.get_operations()
+    of_kernel = [op for op in found for y in op.outputs if y.shape.rank == 4]
+    as_large = [op.type for op in of_kernel if op.outputs[0].shape == layer.kernel.shape]
+    assert "StridedSliceGrad" not in as_large and "AddN" not in as_large
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from gff_keras.layers import PyramidPooling
 from gff_keras.layers.pyramid_pooling import averaging_matrix, interpolation_matrix
-from tests.layers.test_convolution import convolve
+from tests.layers.test_convolution import convolve, kernel_gradient
 from tests.layers.test_resizing import bilinear
 
 
@@ -48,19 +48,23 @@ def build(rng, shape):
     return layer
 
 
-def reference(layer, x):
-    """Pool, 1x1 conv, BN, ReLU, upsample, concatenate, 3x3 conv, BN, ReLU as the text says it."""
+def normalize(y, bn):
+    gamma, beta, mean, variance = (w.numpy() for w in bn.weights)
+    return np.maximum((y - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
 
-    def normalize(y, bn):
-        gamma, beta, mean, variance = (w.numpy() for w in bn.weights)
-        return np.maximum((y - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
 
+def concatenated(layer, x):
+    """Pool, 1x1 conv, BN, ReLU, upsample, concatenate as the text says it."""
     maps = [x]
     for bins, branch in zip(layer.bins, layer.branches, strict=True):
         y = convolve(adaptive_average(x, bins), branch.conv.kernel.numpy(), 1, 1)
         maps.append(bilinear(normalize(y, branch.bn), x.shape[1:3]))
-    y = convolve(np.concatenate(maps, -1), layer.kernel.numpy(), 1, 1)
-    return normalize(y, layer.bn)
+    return np.concatenate(maps, -1)
+
+
+def reference(layer, x):
+    """The concatenation, 3x3 conv, BN, ReLU."""
+    return normalize(convolve(concatenated(layer, x), layer.kernel.numpy(), 1, 1), layer.bn)
 
 
 @pytest.mark.parametrize("size", [(9, 12), (7, 5), (3, 4)])
@@ -68,6 +72,19 @@ def test_whole_module_against_the_text(rng, size):
     x = rng.normal(size=(2, *size, 16)).astype("float32")
     layer = build(rng, x.shape)
     np.testing.assert_allclose(layer(x), reference(layer, x), atol=1e-4)
+
+
+def test_gradient_of_the_kernel(rng):
+    x = rng.normal(size=(2, 9, 12, 16)).astype("float32")
+    layer = build(rng, x.shape)
+    upstream = rng.normal(size=(2, 9, 12, 4)).astype("float32")
+    with tf.GradientTape() as tape:
+        y = layer(x)
+    found = tape.gradient(y, layer.kernel.value, upstream)
+    gamma, _, _, variance = (w.numpy() for w in layer.bn.weights)
+    upstream = upstream * (reference(layer, x) > 0) * gamma / np.sqrt(variance + 1e-5)
+    expected = kernel_gradient(concatenated(layer, x), upstream, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_sizes_unknown_when_traced(rng):

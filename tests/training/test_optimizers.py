@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gff_keras.training.optimizers import SGD
 from gff_keras.training.schedules import PolynomialDecay
@@ -47,6 +48,28 @@ def test_trajectory_is_that_of_pytorch(problem):
     result = run(SGD(schedule(), momentum=0.8, weight_decay=0.05), *problem)
     for got, expected in zip(result, pytorch_sgd(*problem, rates, 0.8, 0.05), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_whatever_is_as_large_as_the_weights_waits_for_their_gradient():
+    """Or else TensorFlow computes it when a step begins and holds it until the step ends."""
+    shape = (3, 4)
+    variable = keras.Variable(np.ones(shape, "float32"))
+    optimizer = SGD(momentum=0.8, weight_decay=0.05)
+    optimizer.build([variable])
+
+    @tf.function
+    def step(gradient):
+        optimizer.apply([gradient], [variable])
+
+    graph = step.get_concrete_function(tf.TensorSpec(shape)).graph
+
+    def waits(op):
+        before = [*(x.op for x in op.inputs), *op.control_inputs]
+        return op in [x.op for x in graph.inputs[:1]] or any(waits(other) for other in before)
+
+    computed = [op for op in graph.get_operations() if op.type in ("Mul", "AddV2")]
+    computed = [op for op in computed if op.outputs[0].shape == shape]
+    assert len(computed) == 5 and all(waits(op) for op in computed)
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
