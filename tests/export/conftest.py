@@ -1,0 +1,78 @@
+"""One export of the tiny model for all tests, and what it must answer."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gff_keras as gff
+from gff_keras.evaluation.prediction import Predictor
+
+LABELS = gff.data.LabelSet(
+    "blocks", ("sky", "straße", "car"), ((40, 60, 200), (120, 120, 120), (200, 60, 40))
+)
+MAX_PIXELS = 200 * 200
+
+
+@pytest.fixture(scope="session")
+def network(tiny_model):
+    """A tiny model whose logits are far apart, as a trained one's are."""
+    keras.utils.set_random_seed(3)
+    model = tiny_model()
+    for weight in model.weights:
+        if "kernel" in weight.path:
+            weight.assign(weight * 3)
+    return model
+
+
+@pytest.fixture(scope="session")
+def exported(network, tmp_path_factory):
+    """Folder of a version that takes images of any size."""
+    folder = tmp_path_factory.mktemp("served") / "blocks" / "1"
+    return gff.export.saved_model(network, folder, LABELS, max_pixels=MAX_PIXELS)
+
+
+@pytest.fixture(scope="session")
+def resized(network, tmp_path_factory):
+    """Folder of a version whose network sees images at 24 x 36."""
+    folder = tmp_path_factory.mktemp("served") / "resized" / "1"
+    return gff.export.saved_model(network, folder, LABELS, image_size=(24, 36))
+
+
+@pytest.fixture(scope="session")
+def signatures(exported):
+    return load(exported)
+
+
+@pytest.fixture(scope="session")
+def predictor(network):
+    return Predictor(network)
+
+
+def load(folder):
+    """The signatures of a SavedModel."""
+    model = tf.saved_model.load(str(folder))
+    return Signatures(model)
+
+
+class Signatures:
+    """Calls signatures on arrays; keeps their model, which they do not."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, name, **inputs):
+        inputs = {key: tf.constant(value) for key, value in inputs.items()}
+        return {key: x.numpy() for key, x in self.model.signatures[name](**inputs).items()}
+
+
+def compare(answer, logits):
+    """Assert that an answer (probabilities, or classes and confidence) is that of these logits."""
+    if "probabilities" in answer:
+        log_probabilities = np.log(answer["probabilities"])
+        differences = log_probabilities - log_probabilities.mean(-1, keepdims=True)
+        np.testing.assert_allclose(differences, logits - logits.mean(-1, keepdims=True), atol=1e-4)
+    else:
+        assert (answer["classes"] == logits.argmax(-1)).mean() >= 0.9999
+        largest = np.exp(logits - logits.max(-1, keepdims=True)).sum(-1) ** -1
+        np.testing.assert_allclose(answer["confidence"], largest, atol=1e-5)

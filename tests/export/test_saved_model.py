@@ -1,0 +1,229 @@
+"""What is exported answers as the Keras model does, at every size and in every option."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import gff_keras as gff
+from gff_keras.cli import main
+from gff_keras.evaluation.prediction import Predictor, load_predictor
+from tests.export.conftest import LABELS, MAX_PIXELS, compare, load
+
+SIZES = [(33, 47), (64, 64), (8, 131), (1, 5), (97, 50)]
+
+
+def images_of(rng, size, count=1):
+    return rng.integers(0, 256, (count, *size, 3), "uint8")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_answers_are_those_of_the_keras_model(rng, signatures, network, size):
+    images = images_of(rng, size, 2)
+    logits = network(images, training=False)["logits"].numpy()
+    answer = signatures("serving_default", images=images)
+    assert answer["classes"].dtype == np.uint8
+    assert answer["confidence"].dtype == np.float32
+    compare(answer, logits)
+    compare(signatures("probabilities", images=images), logits)
+    gates = signatures("gates", images=images)
+    for i, gate in enumerate(network.gates(images), start=1):
+        np.testing.assert_allclose(gates[f"gate_{i}"], gate[..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_size_of_the_network_is_that_of_predict(rng, resized, network, size):
+    image, predictor = images_of(rng, size)[0], Predictor(network, (24, 36))
+    served = load(resized)
+    logits = predictor.logits(image)
+    compare(served("serving_default", images=image[None]), logits[None])
+    compare(served("probabilities", images=image[None]), logits[None])
+    gates = served("gates", images=image[None])
+    for i, gate in enumerate(predictor.gates(image), start=1):
+        np.testing.assert_allclose(gates[f"gate_{i}"][0], gate, atol=1e-5)
+
+
+def test_a_fixed_size(rng, network, tmp_path):
+    folder = gff.export.saved_model(network, tmp_path / "7", size=(33, 47), image_size=(9, 9))
+    served, images = load(folder), images_of(rng, (33, 47), 2)
+    compare(served("serving_default", images=images), network(images)["logits"].numpy())
+    with pytest.raises((tf.errors.InvalidArgumentError, TypeError)):
+        served("serving_default", images=images[:, :32])
+    image = images_of(rng, (50, 61))[0]  # files still have any size
+    png = tf.io.encode_png(image).numpy()
+    logits = Predictor(network, (33, 47)).logits(image)
+    compare(served("serving_bytes", images=[png]), logits[None])
+
+
+def test_mirrored_images_are_averaged(rng, network, tmp_path):
+    folder = gff.export.saved_model(network, tmp_path / "1", flip=True)
+    images = images_of(rng, (33, 47))
+
+    def probabilities(x):
+        return tf.nn.softmax(network(x, training=False)["logits"]).numpy()
+
+    expected = (probabilities(images) + probabilities(images[:, :, ::-1])[:, :, ::-1]) / 2
+    assert np.abs(expected - probabilities(images)).max() > 0.01
+    served = load(folder)
+    given = served("probabilities", images=images)["probabilities"]
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+    answer = served("serving_default", images=images)
+    np.testing.assert_array_equal(answer["classes"], expected.argmax(-1))
+    np.testing.assert_allclose(answer["confidence"], expected.max(-1), atol=1e-5)
+
+
+def test_half_width(rng, network, tiny_model, tmp_path):
+    """The network of float32 weights in bfloat16, and back."""
+    images = images_of(rng, (33, 47))
+    half = tiny_model(dtype="mixed_bfloat16")
+    half.set_weights(network.get_weights())
+    exact = network(images)["logits"].numpy()
+    for model, dtype in ((network, "mixed_bfloat16"), (half, None), (half, "float32")):
+        before = model.dtype_policy.name
+        path = tmp_path / before / str(dtype) / "1"
+        served = load(gff.export.saved_model(model, path, dtype=dtype))
+        assert model.dtype_policy.name == before
+        given = served("probabilities", images=images)["probabilities"]
+        error = np.abs(given - tf.nn.softmax(exact)).max()
+        if dtype == "float32":
+            assert error < 1e-5
+        else:
+            assert 1e-5 < error < 0.5
+            agreement = served("serving_default", images=images)["classes"] == exact.argmax(-1)
+            assert agreement.mean() > 0.9
+
+
+def test_three_hundred_classes(rng, tiny_model, tmp_path):
+    model = tiny_model(num_classes=300)
+    served = load(gff.export.saved_model(model, tmp_path / "1"))
+    images = images_of(rng, (20, 31))
+    logits = model(images)["logits"].numpy()
+    answer = served("serving_default", images=images)
+    assert answer["classes"].dtype == np.uint16
+    assert answer["classes"].max() > 255
+    compare(answer, logits)
+    encoded = [tf.io.encode_png(x).numpy() for x in (images[0], images[0, :9])]
+    answer = served("serving_bytes", images=encoded)
+    np.testing.assert_array_equal(answer["classes"][0], logits[0].argmax(-1))
+    assert (answer["classes"][1, 9:] == 65535).all()
+    labels = served("labels", request=[0])
+    assert labels["names"].shape == (1, 300)
+    assert labels["palette"].shape == (1, 300, 3)
+
+
+def test_no_gates_without_a_fusion(tiny_model, tmp_path):
+    model = tiny_model(fusion=None, dfp=False)
+    served = load(gff.export.saved_model(model, tmp_path / "1"))
+    names = {"serving_default", "serving_bytes", "probabilities", "labels"}
+    assert set(served.model.signatures) == names
+
+
+def test_names_and_colours_travel_along(exported, signatures):
+    assert gff.data.LabelSet.load(exported / "assets" / "labels.json") == LABELS
+    labels = signatures("labels", request=[0, 5])
+    assert [name.decode() for name in labels["names"][1]] == list(LABELS.classes)
+    assert labels["palette"][1].tolist() == [list(colour) for colour in LABELS.palette]
+    assert labels["max_pixels"].tolist() == [MAX_PIXELS, MAX_PIXELS]
+
+
+def test_only_what_is_served_is_saved(exported, network):
+    """No auxiliary head, no Keras objects, no state of dropout or optimiser."""
+    saved = tf.train.list_variables(str(exported / "variables" / "variables"))
+    numbers = sum(np.prod(shape, dtype=int) for name, shape in saved if "VARIABLE_VALUE" in name)
+    assert numbers == sum(np.prod(w.shape, dtype=int) for w in network.segmenter().weights)
+    assert numbers < network.count_params()
+    assert not (exported / "keras_metadata.pb").exists()
+    graph = (exported / "saved_model.pb").read_bytes()
+    assert b"_tf_keras" not in graph
+    assert b"aux_" not in graph
+
+
+def test_larger_images_are_refused(signatures):
+    side = int(MAX_PIXELS**0.5)
+    signatures("serving_default", images=np.zeros((1, side, side, 3), "uint8"))
+    for shape in ((1, side, side + 1, 3), (1, 1, 16385, 3), (1, 0, 5, 3), (9, side, side, 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="limit is"):
+            signatures("serving_default", images=np.zeros(shape, "uint8"))
+
+
+def test_batches_of_several_clients_are_one_batch(rng, signatures):
+    """TF Serving joins requests along the first axis and splits the answers there."""
+    first, second = images_of(rng, (33, 47), 1), images_of(rng, (33, 47), 3)
+    for name in ("serving_default", "probabilities", "gates"):
+        together = signatures(name, images=np.concatenate([first, second]))
+        apart = [signatures(name, images=images) for images in (first, second)]
+        for key, value in together.items():
+            joined = np.concatenate([answer[key] for answer in apart])
+            np.testing.assert_allclose(value, joined, atol=1e-5)
+
+
+@pytest.fixture
+def export(trained, capsys):
+    """Function that exports the trained tiny model by the command line: (status, out, err)."""
+
+    def call(*arguments, model=trained[0].out / "last.keras"):
+        status = main(["export", "saved_model", str(model), *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_the_command(rng, export, trained, tmp_path):
+    out = tmp_path / "served" / "tiny" / "1"
+    status, text, _ = export("--out", out, "--image_size", 20, 30)
+    assert status == 0
+    assert f"written to {out}" in text
+    assert f'docker run --rm -p 8500:8500 -p 8501:8501 -v "{out.parent}:/models/tiny:ro"' in text
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "1",
+        "batching.config",
+        "models.config",
+    ]
+    image = images_of(rng, (33, 47))[0]
+    predictor, labels = load_predictor(trained[0].out / "last.keras", (20, 30))
+    served = load(out)
+    compare(served("serving_default", images=image[None]), predictor.logits(image)[None])
+    names = served("labels", request=[0])["names"][0]
+    assert [name.decode() for name in names] == list(labels.classes)
+
+    (out.parent / "models.config").write_text("edited")
+    status, _, err = export("--out", out)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{out} exists" in err
+    status, _, _ = export("--out", out, "--size", "24x32", "--overwrite", "--max_pixels", 5000)
+    assert status == 0
+    served = load(out)
+    assert served("labels", request=[0])["max_pixels"] == [5000]
+    spec = served.model.signatures["serving_default"].structured_input_signature[1]["images"]
+    assert spec.shape.as_list() == [None, 24, 32, 3]
+    assert (out.parent / "models.config").read_text() == "edited"
+    assert not list(out.parent.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "camvid"], "camvid does not end in a version number"),
+        (["--out", "1", "--size", "512"], "size='512' is not HEIGHTxWIDTH"),
+        (["--out", "1", "--size", "0x9"], "is not (height, width) in pixels"),
+        (["--out", "1", "--size", "99x99", "--max_pixels", "9800"], "is beyond max_pixels=9800"),
+        (["--out", "1", "--max_pixels", "0"], "max_pixels=0 must be positive"),
+        (["--out", "1", "--dtype", "int8"], "dtype='int8' is unknown; choose one of float32"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(export, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = export(*arguments)
+    assert (status, err.count("\n")) == (2, 1)
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_another_model_are_refused(network, tmp_path):
+    labels = gff.data.LabelSet.from_dict(
+        json.loads('{"classes": ["a"], "palette": [[1, 2, 3]], "name": "one"}')
+    )
+    with pytest.raises(ValueError, match="labels name 1 classes, the model predicts 3"):
+        gff.export.saved_model(network, tmp_path / "1", labels)
+    assert not list(tmp_path.iterdir())
