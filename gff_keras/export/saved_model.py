@@ -5,7 +5,6 @@ import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 from tyro.conf import Positional
@@ -65,7 +64,7 @@ def saved_model(
         raise ValueError(f"max_pixels={max_pixels} must be positive.")
     if size and size[0] * size[1] > max_pixels:
         raise ValueError(f"size={size} is beyond max_pixels={max_pixels}; raise max_pixels.")
-    names, palette, table = _labels(model, labels)
+    table = _label_table(model, labels)
     model = with_dtype(model, dtype)
 
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -75,16 +74,18 @@ def saved_model(
         labels_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         served = ServedSegmenter(
             model,
-            names,
-            palette,
-            labels_file,
+            table["classes"],
+            table["palette"],
+            max_pixels=max_pixels,
             image_size=size or image_size,
             fixed=size is not None,
             flip=flip,
-            max_pixels=max_pixels,
         )
+        module = tf.Module()
+        module.labels_file = tf.saved_model.Asset(str(labels_file))
+        module.network_variables = served.variables
         version = folder / directory.name
-        tf.saved_model.save(served, str(version), signatures=served.signatures())
+        tf.saved_model.save(module, str(version), signatures=served.functions())
         write_warmup(version, directory.parent.name, size or image_size)
         if directory.exists():
             directory.rename(folder / "replaced")
@@ -134,20 +135,16 @@ def _check_size(name, size):
         raise ValueError(f"{name}={size} is not (height, width) in pixels.")
 
 
-def _labels(model, labels):
-    """Return class names, colours and the table for the asset."""
+def _label_table(model, labels):
+    """Return names and colours as the asset holds them."""
     count = model.num_classes
     if labels is None:
         colours = itertools.cycle(default_palette(min(count, IGNORE_LABEL)))
-        table: dict[str, Any] = {
-            "classes": [f"class {i}" for i in range(count)],
-            "palette": list(itertools.islice(colours, count)),
-        }
-    elif labels.num_classes != count:
+        names = [f"class {i}" for i in range(count)]
+        return {"classes": names, "palette": list(itertools.islice(colours, count))}
+    if labels.num_classes != count:
         raise ValueError(f"labels name {labels.num_classes} classes, the model predicts {count}.")
-    else:
-        table = labels.to_dict()
-    return list(table["classes"]), [list(colour) for colour in table["palette"]], table
+    return labels.to_dict()
 
 
 def export_saved_model(

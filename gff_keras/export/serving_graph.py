@@ -12,54 +12,53 @@ from gff_keras.layers.resizing import resize_antialiased
 BATCH = 8  # images of `max_pixels` that one request may hold
 
 
-class ServedSegmenter(tf.Module):
-    """A GFFNet with all that comes before and after it, every function traced once.
+class ServedSegmenter:
+    """A GFFNet with all that comes before and after it.
 
     Args:
         model: `GFFNet`.
         names: C class names.
         palette: C colours (red, green, blue), 0..255.
-        labels_file: file that travels along as an asset.
         image_size: (height, width) at which the network sees images; their own if None.
         fixed: images given as pixels have `image_size`.
         flip: average the probabilities with those of the mirrored image.
         max_pixels: most pixels that an image may have.
+
+    Attributes:
+        variables: what the network needs: no auxiliary head, no dropout, no optimiser.
     """
 
-    def __init__(self, model, names, palette, labels_file, image_size, fixed, flip, max_pixels):
-        super().__init__()
-        self._labels = (tf.constant(names), tf.constant(palette, tf.uint8))
-        self._image_size = image_size
+    def __init__(
+        self, model, names, palette, *, max_pixels, image_size=None, fixed=False, flip=False
+    ):
+        self._names, self._palette = list(names), [list(colour) for colour in palette]
+        self._image_size = image_size and tuple(image_size)
         self._flip = flip
         self._max_pixels = max_pixels
         self._dtype = tf.uint8 if len(names) <= 256 else tf.uint16
-        self._frame = image_size if fixed else (None, None)
-        self.labels_file = tf.saved_model.Asset(str(labels_file))
+        self._frame = self._image_size if fixed else (None, None)
 
         segmenter = model.segmenter()
-        self.network_variables = [weight.value for weight in segmenter.weights]
+        self.variables = [weight.value for weight in segmenter.weights]
         seen = tf.TensorSpec((None, *self._frame, 3), tf.float32)
         self._network = _traced(lambda x: segmenter(x, training=False), seen)
-        if model.fusion == "gff":
-            self._gates = _traced(model.gates, seen)
+        self._gates = _traced(model.gates, seen)
+        self._has_gates = model.fusion == "gff"
 
-    def signatures(self):
-        """Return the signatures by name, as `tf.saved_model.save` takes them."""
+    def functions(self):
+        """Return the signatures by name: functions of one tensor, traced once for all sizes."""
         images = tf.TensorSpec((None, *self._frame, 3), tf.uint8, "images")
-        encoded = tf.TensorSpec((None,), tf.string, "images")
-        request = tf.TensorSpec((None,), tf.int32, "request")
         functions = {
-            "serving_default": (self._segment, images),
-            "serving_bytes": (self._segment_encoded, encoded),
-            "probabilities": (self._all_probabilities, images),
-            "labels": (self._tell_labels, request),
+            "serving_default": _traced(self._segment, images),
+            "serving_bytes": _traced(
+                self._segment_encoded, tf.TensorSpec((None,), tf.string, "images")
+            ),
+            "probabilities": _traced(self._all_probabilities, images),
+            "labels": _traced(self._tell_labels, tf.TensorSpec((None,), tf.int32, "request")),
         }
-        if hasattr(self, "_gates"):
-            functions["gates"] = (self._gate_maps, images)
-        return {
-            name: _traced(function, spec).get_concrete_function()
-            for name, (function, spec) in functions.items()
-        }
+        if self._has_gates:
+            functions["gates"] = _traced(self._gate_maps, images)
+        return functions
 
     def _segment(self, images):
         """Most likely class of every pixel, and its probability."""
@@ -105,7 +104,7 @@ class ServedSegmenter(tf.Module):
 
     def _tell_labels(self, request):
         """Names, colours and the limit, once for each number in `request`: TF Serving's way."""
-        names, palette = self._labels
+        names, palette = tf.constant(self._names), tf.constant(self._palette, tf.uint8)
         count = tf.size(request)
         return {
             "names": tf.tile(names[None], (count, 1)),
@@ -154,16 +153,18 @@ class ServedSegmenter(tf.Module):
 
     def _logits(self, images):
         logits = self._network(self._seen(images))
-        if self._image_size is None or self._image_size == self._frame:
+        if self._sees(images):
             return logits
         return tf.image.resize(logits, tf.shape(images)[1:3])
 
     def _seen(self, images):
         """The images as the network sees them, float32."""
         x = tf.cast(images, tf.float32)
-        if self._image_size is None or self._image_size == tuple(images.shape[1:3]):
-            return x
-        return resize_antialiased(x, self._image_size)
+        return x if self._sees(images) else resize_antialiased(x, self._image_size)
+
+    def _sees(self, images):
+        """Whether the network sees images at the size that they have."""
+        return self._image_size in (None, tuple(images.shape[1:3]))
 
 
 def _traced(function, spec):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import gff_keras as gff
 from gff_keras.evaluation.prediction import Predictor
+from gff_keras.export.serving_graph import ServedSegmenter
 
 LABELS = gff.data.LabelSet(
     "blocks", ("sky", "straße", "car"), ((40, 60, 200), (120, 120, 120), (200, 60, 40))
@@ -33,13 +34,6 @@ def exported(network, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def resized(network, tmp_path_factory):
-    """Folder of a version whose network sees images at 24 x 36."""
-    folder = tmp_path_factory.mktemp("served") / "resized" / "1"
-    return gff.export.saved_model(network, folder, LABELS, image_size=(24, 36))
-
-
-@pytest.fixture(scope="session")
 def signatures(exported):
     return load(exported)
 
@@ -52,18 +46,30 @@ def predictor(network):
 def load(folder):
     """The signatures of a SavedModel."""
     model = tf.saved_model.load(str(folder))
-    return Signatures(model)
+    return Signatures(model.signatures, model)
 
 
 class Signatures:
-    """Calls signatures on arrays; keeps their model, which they do not."""
+    """Calls signatures on arrays."""
 
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, functions, model=None):
+        self.functions = functions
+        self.model = model  # which signatures do not keep alive
 
     def __call__(self, name, **inputs):
         inputs = {key: tf.constant(value) for key, value in inputs.items()}
-        return {key: x.numpy() for key, x in self.model.signatures[name](**inputs).items()}
+        return {key: x.numpy() for key, x in self.functions[name](**inputs).items()}
+
+
+def traced(model, **options):
+    """The signatures before they are saved: quicker, where saving is not the question."""
+    count = model.num_classes
+    names, palette = [f"class {i}" for i in range(count)], [(1, 2, 3)] * count
+    options = {"max_pixels": MAX_PIXELS, **options}
+    functions = ServedSegmenter(model, names, palette, **options).functions()
+    return Signatures(
+        {name: lambda f=f, **inputs: f(*inputs.values()) for name, f in functions.items()}
+    )
 
 
 def compare(answer, logits):
