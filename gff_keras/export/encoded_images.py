@@ -32,15 +32,13 @@ def read_headers(images, max_pixels):
         i, data = item
         is_png = tf.strings.substr(data + b"\0" * 8, 0, 8) == _PNG
         is_jpeg = tf.strings.substr(data + b"\0" * 3, 0, 3) == b"\xff\xd8\xff"
-        known = tf.debugging.Assert(
-            is_png | is_jpeg, ["image", i, "of the batch is neither JPEG nor PNG"]
-        )
+        known = _require(is_png | is_jpeg, "image ", i, " of the batch is neither JPEG nor PNG")
         with tf.control_dependencies([known]):
             size = tf.cond(is_png, lambda: _png_size(data), lambda: _jpeg_size(data))
         small = tf.reduce_prod(size) <= max_pixels
         fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= MAX_SIDE) & small
-        message = f"pixels; the limit is {max_pixels}, and {MAX_SIDE} for a side"
-        checked = tf.debugging.Assert(fits, ["image", i, "of the batch has", size, message])
+        limit = f" pixels; the limit is {max_pixels}, and {MAX_SIDE} for a side"
+        checked = _require(fits, "image ", i, " of the batch has ", size[0], " x ", size[1], limit)
         with tf.control_dependencies([checked]):
             start = tf.cond(is_png, lambda: _find_in_png(data), lambda: _find_in_jpeg(data))
         orientation = tf.cond(start < 0, lambda: 1, lambda: _read_orientation(data, start))
@@ -69,6 +67,11 @@ def decode(data, orientation):
     return tf.ensure_shape(turned[::rows, ::columns], (None, None, 3))
 
 
+def _require(condition, *parts):
+    texts = [x if isinstance(x, str) else tf.strings.as_string(x) for x in parts]
+    return tf.debugging.Assert(condition, [tf.strings.join(texts)])
+
+
 def _one_of(x, values):
     return tf.reduce_any(x == tf.constant(values, x.dtype))
 
@@ -77,7 +80,7 @@ def _png_size(data):
     """(height, width), int64, of the header that must come first."""
     header = _bytes(data, 12, 12)
     is_header = _equal(header[:4], b"IHDR")
-    with tf.control_dependencies([tf.debugging.Assert(is_header, ["PNG without a header"])]):
+    with tf.control_dependencies([_require(is_header, "a PNG has no header")]):
         return tf.stack([_big_endian(header[8:12]), _big_endian(header[4:8])])
 
 

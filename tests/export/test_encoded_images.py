@@ -77,8 +77,11 @@ def test_damaged_orientation_is_none(read):
         (b"only text, no image", "neither JPEG nor PNG"),
         (b"GIF89a" + bytes(50), "neither JPEG nor PNG"),
         (b"\xff\xd8\xff", "JPEG"),
-        (b"\x89PNG\r\n\x1a\n", "PNG without a header"),
-        (fuzzing.png(65535, 65535, 8, 2, b""), r"\[65535 65535\].*the limit is 40000"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG has no header"),
+        (
+            fuzzing.png(65535, 65535, 8, 2, b""),
+            "image 1 of the batch has 65535 x 65535 pixels; the limit is 40000",
+        ),
         (fuzzing.png(0, 9, 8, 2, b""), "limit"),
         (fuzzing.png(20000, 1, 8, 2, bytes(60001)), "16384 for a side"),
         (fuzzing.png(9, 9, 8, 2, b""), "PNG"),
@@ -88,7 +91,7 @@ def test_what_is_no_image_is_refused(signatures, rng, data, message):
     good = fuzzing.valid_images(rng)["png"]
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         signatures("serving_bytes", images=[good, data])
-    assert tf.strings.regex_full_match(error.value.message, f"(?s).*{message}.*")
+    assert message in error.value.message
 
 
 def test_padding_cannot_grow_without_bound(signatures):
