@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from tyro.conf import Positional
 
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.export.encoded_images import MAX_SIDE
 from gff_keras.export.serving_graph import ServedSegmenter
 from gff_keras.export.tf_serving import docker_command, write_configuration, write_warmup
 from gff_keras.models import GFFNet
@@ -86,7 +88,7 @@ def saved_model(
         module.network_variables = served.variables
         version = folder / directory.name
         tf.saved_model.save(module, str(version), signatures=served.functions())
-        write_warmup(version, directory.parent.name, size or image_size)
+        write_warmup(version, directory.parent.name, _warmup_size(size or image_size, max_pixels))
         if directory.exists():
             directory.rename(folder / "replaced")
         version.rename(directory)
@@ -135,6 +137,14 @@ def _check_size(name, size):
         raise ValueError(f"{name}={size} is not (height, width) in pixels.")
 
 
+def _warmup_size(size, max_pixels):
+    """Size of an image like those to come: the network's, if that is not more than allowed."""
+    if size and size[0] * size[1] <= max_pixels and max(size) <= MAX_SIDE:
+        return size
+    side = min(256, math.isqrt(max_pixels))
+    return side, side
+
+
 def _label_table(model, labels):
     """Return names and colours as the asset holds them."""
     count = model.num_classes
@@ -170,13 +180,14 @@ def export_saved_model(
         overwrite: replace this version.
     """
     _check_directory(out.resolve(), overwrite)  # before a large model is loaded
+    frame = _parse_size(size)
     predictor, labels = load_predictor(model, image_size)
     directory = saved_model(
         predictor.model,
         out,
         labels,
         image_size=predictor.image_size,
-        size=_parse_size(size),
+        size=frame,
         dtype=dtype,
         flip=flip,
         max_pixels=max_pixels,

@@ -68,8 +68,9 @@ class ServedSegmenter:
     def _segment_encoded(self, images):
         """The same of JPEG and PNG files, one after the other, padded to the largest."""
         sizes, orientations = read_headers(images, self._max_pixels)
-        height, width = tf.unstack(tf.reduce_max(tf.pad(sizes, [[0, 1], [0, 0]]), 0))
-        with tf.control_dependencies([self._small_batch(tf.size(images), height, width)]):
+        height, width = tf.unstack(tf.reduce_max(sizes, 0))
+        filled = tf.debugging.Assert(tf.size(images) > 0, ["the batch is empty"])
+        with tf.control_dependencies([filled, self._small_batch(tf.size(images), height, width)]):
             images = tf.identity(images)
 
         def answer(item):
@@ -126,7 +127,7 @@ class ServedSegmenter:
             return tf.identity(images)
 
     def _small_batch(self, count, height, width):
-        total = tf.reduce_prod(tf.cast([count, height, width], tf.int64))
+        total = tf.cast(count, tf.int64) * tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
         return tf.debugging.Assert(
             total <= BATCH * self._max_pixels,
             ["the batch has", total, f"pixels; the limit is {BATCH * self._max_pixels}"],

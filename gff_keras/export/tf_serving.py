@@ -34,20 +34,20 @@ docker run --rm -p 8500:8500 -p 8501:8501 -v "{base}:/models/{name}:ro" tensorfl
   --enable_batching --batching_parameters_file=/models/{name}/batching.config"""
 
 
-def write_warmup(version, name, size=None):
+def write_warmup(version, name, size):
     """Write the requests that TF Serving runs before it sends traffic to a version.
 
     Args:
         version: folder of the SavedModel.
         name: name of the model.
-        size: (height, width) of the images in the requests; 256 x 256 if None.
+        size: (height, width) of the images in the requests.
     """
     # Here, not above: slow to import.
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     path = version / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (*(size or (256, 256)), 3), "uint8")
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), "uint8")
     inputs = {
         "serving_default": pixels[None],
         "serving_bytes": np.array([_encode(pixels, "JPEG"), _encode(pixels, "PNG")]),

@@ -1,11 +1,15 @@
 """One export of the tiny model for all tests, and what it must answer."""
 
+import contextlib
+import io
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import gff_keras as gff
+from gff_keras.cli import main
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.export.serving_graph import ServedSegmenter
 
@@ -27,10 +31,30 @@ def network(tiny_model):
 
 
 @pytest.fixture(scope="session")
-def exported(network, tmp_path_factory):
-    """Folder of a version that takes images of any size."""
+def run_folder(network, tmp_path_factory):
+    """What a training run leaves: model, labels, recipe."""
+    folder = tmp_path_factory.mktemp("run")
+    network.save(folder / "best.keras")
+    LABELS.save(folder / "labels.json")
+    (folder / "recipe.json").write_text('{"image_size": null}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def command(run_folder, tmp_path_factory):
+    """`(folder, status, output)` of the command, over another version: one export for all tests."""
     folder = tmp_path_factory.mktemp("served") / "blocks" / "1"
-    return gff.export.saved_model(network, folder, LABELS, max_pixels=MAX_PIXELS)
+    (folder / "old").mkdir(parents=True)
+    line = ["export", "saved_model", run_folder / "best.keras", "--out", folder, "--overwrite"]
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        status = main([str(x) for x in (*line, "--max_pixels", MAX_PIXELS)])
+    return folder, status, output.getvalue()
+
+
+@pytest.fixture(scope="session")
+def exported(command):
+    """Folder of a version that takes images of any size."""
+    return command[0]
 
 
 @pytest.fixture(scope="session")

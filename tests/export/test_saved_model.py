@@ -8,9 +8,10 @@ import tensorflow as tf
 
 import gff_keras as gff
 from gff_keras.cli import main
-from gff_keras.evaluation.prediction import Predictor, load_predictor
-from gff_keras.export.saved_model import _label_table, with_dtype
-from tests.export.conftest import LABELS, MAX_PIXELS, compare, load, traced
+from gff_keras.evaluation.prediction import Predictor
+from gff_keras.export.saved_model import _label_table, _warmup_size, with_dtype
+from gff_keras.export.tf_serving import write_configuration
+from tests.export.conftest import LABELS, MAX_PIXELS, compare, traced
 
 SIZES = [(33, 47), (64, 64), (8, 131), (1, 5), (97, 50)]
 
@@ -65,12 +66,13 @@ def test_mirrored_images_are_averaged(rng, network):
     served = traced(network, flip=True)
     given = served("probabilities", images=images)["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
-    answer = served("serving_default", images=images)
+    png = tf.io.encode_png(images[0]).numpy()
+    answer = served("serving_bytes", images=[png])
     np.testing.assert_array_equal(answer["classes"], expected.argmax(-1))
     np.testing.assert_allclose(answer["confidence"], expected.max(-1), atol=1e-5)
 
 
-def test_half_width(rng, network, tiny_model):
+def test_half_width(rng, network):
     """The network of float32 weights in bfloat16, and back."""
     images = images_of(rng, (33, 47))
     exact = network(images)["logits"].numpy()
@@ -81,15 +83,14 @@ def test_half_width(rng, network, tiny_model):
     error = np.abs(given - tf.nn.softmax(exact))
     assert 1e-5 < error.max() < 0.5
     assert error.mean() < 0.01
-    built = tiny_model(dtype="mixed_bfloat16")
-    built.set_weights(network.get_weights())
-    np.testing.assert_array_equal(half(images)["logits"], built(images)["logits"])
-    again = with_dtype(built, "float32")
+    again = with_dtype(half, "float32")
     np.testing.assert_array_equal(again(images)["logits"], exact)
 
 
 def test_three_hundred_classes(rng, tiny_model):
     model = tiny_model(num_classes=300)
+    bias = model.get_layer("classifier").bias
+    bias.assign(rng.normal(0, 1, bias.shape))
     served = traced(model)
     images = images_of(rng, (20, 31))
     logits = model(images)["logits"].numpy()
@@ -150,38 +151,21 @@ def test_batches_of_several_clients_are_one_batch(rng, signatures):
             np.testing.assert_allclose(value, joined, atol=1e-5)
 
 
-@pytest.fixture
-def export(trained, capsys):
-    """Function that exports the trained tiny model by the command line: (status, out, err)."""
-
-    def call(*arguments, model=trained[0].out / "last.keras"):
-        status = main(["export", "saved_model", str(model), *map(str, arguments)])
-        return status, *capsys.readouterr()
-
-    return call
-
-
-def test_the_command(rng, export, trained, tmp_path):
-    out = tmp_path / "served" / "tiny" / "1"
-    (out / "old").mkdir(parents=True)
-    (out.parent / "models.config").write_text("edited")
-    status, _, err = export("--out", out)
-    assert (status, err.count("\n")) == (2, 1)
-    assert f"{out} exists" in err
-    status, text, _ = export("--out", out, "--overwrite", "--image_size", 20, 30)
+def test_the_command(command):
+    folder, status, output = command
+    base = folder.parent
     assert status == 0
-    assert f"written to {out}" in text
-    assert f'docker run --rm -p 8500:8500 -p 8501:8501 -v "{out.parent}:/models/tiny:ro"' in text
-    files = {path.name for path in out.parent.iterdir()}
-    assert files == {"1", "batching.config", "models.config"}
-    assert not (out / "old").exists()
-    assert (out.parent / "models.config").read_text() == "edited"
-    image = images_of(rng, (33, 47))[0]
-    predictor, labels = load_predictor(trained[0].out / "last.keras", (20, 30))
-    served = load(out)
-    compare(served("serving_default", images=image[None]), predictor.logits(image)[None])
-    names = served("labels", request=[0])["names"][0]
-    assert [name.decode() for name in names] == list(labels.classes)
+    assert f"written to {folder}" in output
+    assert f'docker run --rm -p 8500:8500 -p 8501:8501 -v "{base}:/models/blocks:ro"' in output
+    assert {path.name for path in base.iterdir()} == {"1", "batching.config", "models.config"}
+    assert not (folder / "old").exists()
+
+
+def test_edited_configuration_stays(tmp_path):
+    (tmp_path / "models.config").write_text("edited")
+    write_configuration(tmp_path)
+    assert (tmp_path / "models.config").read_text() == "edited"
+    assert (tmp_path / "batching.config").is_file()
 
 
 @pytest.mark.parametrize(
@@ -189,18 +173,40 @@ def test_the_command(rng, export, trained, tmp_path):
     [
         (["--out", "camvid"], "camvid does not end in a version number"),
         (["--out", "1", "--size", "512"], "size='512' is not HEIGHTxWIDTH"),
-        (["--out", "1", "--size", "0x9"], "is not (height, width) in pixels"),
+        (["--out", "2"], "2 exists; give the next version a number of its own, or --overwrite."),
         (["--out", "1", "--size", "99x99", "--max_pixels", "9800"], "is beyond max_pixels=9800"),
-        (["--out", "1", "--max_pixels", "0"], "max_pixels=0 must be positive"),
-        (["--out", "1", "--dtype", "int8"], "dtype='int8' is unknown; choose one of float32"),
     ],
 )
-def test_what_makes_no_sense_is_refused(export, tmp_path, monkeypatch, arguments, message):
+def test_the_command_refuses(run_folder, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    status, _, err = export(*arguments)
-    assert (status, err.count("\n")) == (2, 1)
+    (tmp_path / "2").mkdir()
+    assert main(["export", "saved_model", str(run_folder / "best.keras"), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("gff-keras export: error: ")
+    assert err.count("\n") == 1
     assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (0, 9)}, r"size=\(0, 9\) is not \(height, width\) in pixels"),
+        ({"image_size": (9,)}, r"image_size=\(9,\) is not"),
+        ({"max_pixels": 0}, "max_pixels=0 must be positive"),
+        ({"dtype": "int8"}, "dtype='int8' is unknown; choose one of float32"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(network, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        gff.export.saved_model(network, tmp_path / "1", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_warmup_fits_the_limit():
+    assert _warmup_size((180, 240), 43200) == (180, 240)
+    assert _warmup_size((180, 240), 43199) == (207, 207)
+    assert _warmup_size(None, 10**6) == (256, 256)
 
 
 def test_labels_of_another_model_are_refused(network, tmp_path):
