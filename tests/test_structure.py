@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "models": {"models", "backbones", "layers"},
     "visualization": {"visualization", "data"},
     "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
+    "export": {"export", "evaluation", "visualization", "data", "models", "layers"},
     "training": {
         "training",
         "evaluation",

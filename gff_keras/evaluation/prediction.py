@@ -10,6 +10,7 @@ from keras import ops
 
 from gff_keras.data import LabelSet
 from gff_keras.layers import resize_bilinear
+from gff_keras.layers.resizing import resize_antialiased
 from gff_keras.models import GFFNet
 from gff_keras.visualization import default_palette
 
@@ -47,7 +48,7 @@ class Predictor:
     def _network_input(self, image):
         x = np.asarray(image, "float32")[None]
         if self.image_size is not None:
-            x = ops.image.resize(x, self.image_size, interpolation="bilinear", antialias=True)
+            x = resize_antialiased(x, self.image_size)
         return ops.convert_to_numpy(x)
 
 

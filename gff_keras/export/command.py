@@ -2,7 +2,9 @@
 
 import tyro
 
-FORMATS: dict = {}
+from gff_keras.export.saved_model import export_saved_model
+
+FORMATS: dict = {"saved_model": export_saved_model}
 
 
 def export(argv, prog):

@@ -85,6 +85,35 @@ def resize_bilinear(x, size):
     return ops.cast(resized, x.dtype)
 
 
+def resize_antialiased(x, size):
+    """Resize images bilinearly with half-pixel centres, averaging what a smaller image leaves out.
+
+    That is `tf.image.resize(antialias=True)` as products with two matrices, since its operation is
+    unknown to most runtimes that read a SavedModel.
+
+    Args:
+        x: float32 tensor (B, H, W, C).
+        size: `(height, width)`, integers.
+
+    Returns:
+        float32 tensor (B, height, width, C).
+    """
+    rows, columns = (
+        _antialiasing(n, samples) for n, samples in zip(size, spatial_size(x), strict=True)
+    )
+    x = ops.einsum("hp,bpwc->bhwc", rows, x)
+    return ops.einsum("wq,bhqc->bhwc", columns, x)
+
+
+def _antialiasing(n, samples):
+    """Matrix (n, samples): triangles as wide as the larger of both pixels; rows sum to 1."""
+    step = ops.cast(samples, "float32") * (1.0 / n)  # TensorFlow's graphs would rewrite a division
+    centres = (ops.arange(n, dtype="float32") + 0.5) * step
+    at = ops.cast(ops.arange(samples, dtype="int32"), "float32") + 0.5
+    weights = ops.relu(1 - ops.abs(at[None, :] - centres[:, None]) / ops.maximum(step, 1.0))
+    return weights / ops.sum(weights, axis=1, keepdims=True)
+
+
 def _take_every(x, steps):
     taken = x[:, :: steps[0], :: steps[1]]
     if not _is_static(*steps):  # TensorFlow forgets even the rank

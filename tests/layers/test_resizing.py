@@ -4,7 +4,13 @@ import pytest
 import tensorflow as tf
 
 from gff_keras.layers import ResampleLike
-from gff_keras.layers.resizing import _upsample, resample, resize_bilinear, sum_resampled
+from gff_keras.layers.resizing import (
+    _upsample,
+    resample,
+    resize_antialiased,
+    resize_bilinear,
+    sum_resampled,
+)
 
 
 def interpolate(x, axis, at):
@@ -94,3 +100,12 @@ def test_sum_of_maps_of_several_sizes(rng):
     ]
     expected = sum(resampled(x, (9, 12)) for x in maps)
     np.testing.assert_allclose(sum_resampled(maps, (9, 12)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(20, 26), (7, 100), (64, 3), (33, 47)])
+def test_antialiased_is_tensorflows(rng, size):
+    import tensorflow as tf
+
+    x = rng.uniform(0, 255, (2, 33, 47, 3)).astype("float32")
+    expected = tf.image.resize(x, size, antialias=True)
+    np.testing.assert_allclose(resize_antialiased(x, size), expected, atol=1e-3)

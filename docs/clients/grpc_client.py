@@ -1,0 +1,150 @@
+"""Segment image files through TF Serving's gRPC interface. Needs `grpcio` alone.
+
+    python grpc_client.py photo.jpg other.png --server localhost:8500 --model camvid
+
+Writes the classes of photo.jpg to photo_classes.pgm, a grey image whose values are the classes.
+
+The package tensorflow-serving-api has the messages as Python classes, but installs all of
+TensorFlow. Few of their fields are needed here, so this file writes and reads them itself: a
+message is a row of fields, each a number that holds field and kind, then a number or the length of
+what follows.
+"""
+
+import argparse
+import struct
+from pathlib import Path
+
+import grpc
+
+METHOD = "/tensorflow.serving.PredictionService/Predict"
+INT32, STRING = 3, 7  # values of tensorflow.DataType
+FORMATS = {1: "f", 3: "i", 4: "B", 9: "q", 17: "H"}  # DataType -> format of struct
+UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+
+def number(value):
+    """Encode an unsigned number: seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])
+
+
+def field(index, content):
+    """Encode a field that holds bytes, or a number."""
+    if isinstance(content, int):
+        return number(index << 3) + number(content)
+    return number(index << 3 | 2) + number(len(content)) + content
+
+
+def read_number(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def fields(data):
+    """Yield (index, content) of the fields of a message."""
+    at = 0
+    while at < len(data):
+        key, at = read_number(data, at)
+        kind = key & 7
+        if kind == 0:
+            content, at = read_number(data, at)
+        else:
+            length, at = read_number(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+            content, at = data[at : at + length], at + length
+        yield key >> 3, content
+
+
+def tensor(dtype, values):
+    """Encode a list of byte strings, or of numbers, as a TensorProto of one dimension."""
+    shape = field(2, field(2, field(1, len(values))))
+    if dtype == STRING:
+        return field(1, dtype) + shape + b"".join(field(8, value) for value in values)
+    content = struct.pack(f"<{len(values)}{FORMATS[dtype]}", *values)
+    return field(1, dtype) + shape + field(4, content)
+
+
+def read_tensor(data):
+    """Decode a TensorProto: a memoryview of its shape, or a list of byte strings."""
+    dtype, shape, content, texts = 0, [], b"", []
+    for index, value in fields(data):
+        if index == 1:
+            dtype = value
+        elif index == 2:
+            sizes = [dict(fields(size)) for i, size in fields(value) if i == 2]
+            shape = [size.get(1, 0) for size in sizes]
+        elif index in (4, 5):  # all bytes of a tensor, or its floats
+            content += value
+        elif index in (7, 10):  # integers, each as a number
+            numbers, at = [], 0
+            while at < len(value):
+                found, at = read_number(value, at)
+                numbers.append(found)
+            content += struct.pack(f"<{len(numbers)}{FORMATS[dtype]}", *numbers)
+        elif index == 8:
+            texts.append(bytes(value))
+    if dtype == STRING:
+        return texts
+    return memoryview(content).cast(FORMATS[dtype], shape)
+
+
+def predict(channel, model, signature, name, value, outputs=()):
+    """Call a signature with one tensor; return the `outputs` by name, all if none are named."""
+    request = field(1, field(1, model.encode()) + field(3, signature.encode()))
+    request += field(2, field(1, name.encode()) + field(2, value))
+    request += b"".join(field(3, output.encode()) for output in outputs)
+    reply = channel.unary_unary(METHOD)(request, timeout=60)
+    entries = [dict(fields(entry)) for index, entry in fields(reply) if index == 1]
+    return {bytes(entry[1]).decode(): read_tensor(entry[2]) for entry in entries}
+
+
+def segment(channel, model, files):
+    """Return classes and confidence (B, H, W) and sizes (B, 2) of encoded images.
+
+    They are memoryviews; `numpy.asarray` makes arrays of them without a copy. Image i fills the
+    first `sizes[i, 0]` rows and `sizes[i, 1]` columns, the rest is padding.
+    """
+    return predict(channel, model, "serving_bytes", "images", tensor(STRING, files))
+
+
+def class_names(channel, model):
+    """Return the names of the classes."""
+    names = predict(channel, model, "labels", "request", tensor(INT32, [0]), ["names"])["names"]
+    return [name.decode() for name in names]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--server", default="localhost:8500")
+    parser.add_argument("--model", required=True)
+    options = parser.parse_args()
+    files = [path.read_bytes() for path in options.images]
+    with grpc.insecure_channel(options.server, options=UNLIMITED) as channel:
+        try:
+            names = class_names(channel, options.model)
+            found = segment(channel, options.model, files)
+        except grpc.RpcError as error:
+            raise SystemExit(f"{options.server}: {error.code().name}: {error.details()}") from None
+    for i, path in enumerate(options.images):
+        height, width = found["sizes"][i, 0], found["sizes"][i, 1]
+        _, _, row = found["classes"].shape
+        image = found["classes"].cast("B")[i * len(found["classes"].cast("B")) // len(files) :]
+        pixels = b"".join(bytes(image[y * row : y * row + width]) for y in range(height))
+        out = path.with_name(f"{path.stem}_classes.pgm")
+        out.write_bytes(f"P5 {width} {height} 255\n".encode() + pixels)
+        print(f"{out}:")
+        for index, name in enumerate(names):
+            if index in pixels:
+                print(f"  {name:<20}{pixels.count(index) / len(pixels):7.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Files are read as `gff-keras predict` reads them, and what is none is refused."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from gff_keras.evaluation.images import read_image
+from gff_keras.export.encoded_images import decode, read_headers
+from tests.export.conftest import MAX_PIXELS, compare
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import fuzz_serving_bytes as fuzzing  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def read():
+    """Function from bytes to the upright image."""
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def traced(data):
+        sizes, orientations = read_headers(data[None], MAX_PIXELS)
+        image = decode(data, orientations[0])
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(image)[:2], sizes[0])]):
+            return tf.identity(image)
+
+    return lambda data: traced(data).numpy()
+
+
+def test_every_kind_of_image(read, rng, tmp_path):
+    for name, data in fuzzing.valid_images(rng).items():
+        (tmp_path / "image").write_bytes(data)
+        error = read(data).astype(int) - read_image(tmp_path / "image")
+        assert np.abs(error).max() <= (name == "cmyk jpeg"), name  # that rounds otherwise
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_images_are_turned_upright(read, rng, tmp_path, kind, order):
+    pixels = rng.integers(0, 256, (20, 31, 3), "uint8")
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif.endian = {"little": "<", "big": ">"}[order]
+        exif[0x010F] = "a camera"
+        exif[0x0112] = orientation
+        path = tmp_path / "image"
+        Image.fromarray(pixels).save(path, kind, exif=exif)
+        np.testing.assert_array_equal(read(path.read_bytes()), read_image(path))
+
+
+def test_damaged_orientation_is_none(read):
+    """Whatever stands in an EXIF block, the pixels are read."""
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (9, 11, 3), "uint8")
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", exif=exif)
+    data = file.getvalue()
+    expected, at = read(data), data.index(b"Exif\0\0") + 6
+    for _ in range(60):
+        damaged = bytearray(data)
+        damaged[at + rng.integers(0, 26)] = rng.integers(0, 256)
+        image = read(bytes(damaged))
+        assert {image.shape, expected.shape} <= {(9, 11, 3), (11, 9, 3)}
+        np.testing.assert_array_equal(np.sort(image.ravel()), np.sort(expected.ravel()))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "image 1 of the batch is neither JPEG nor PNG"),
+        (b"only text, no image", "neither JPEG nor PNG"),
+        (b"GIF89a" + bytes(50), "neither JPEG nor PNG"),
+        (b"\xff\xd8\xff", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG has no header"),
+        (
+            fuzzing.png(65535, 65535, 8, 2, b""),
+            "image 1 of the batch has 65535 x 65535 pixels; the limit is 40000",
+        ),
+        (fuzzing.png(0, 9, 8, 2, b""), "limit"),
+        (fuzzing.png(20000, 1, 8, 2, bytes(60001)), "16384 for a side"),
+        (fuzzing.png(9, 9, 8, 2, b""), "PNG"),
+    ],
+)
+def test_what_is_no_image_is_refused(signatures, rng, data, message):
+    good = fuzzing.valid_images(rng)["png"]
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        signatures("serving_bytes", images=[good, data])
+    assert message in error.value.message
+
+
+def test_padding_cannot_grow_without_bound(signatures):
+    """Two slim images that are padded to a square of many pixels."""
+    slim = [fuzzing.png(w, h, 8, 0, (bytes(w + 1)) * h) for w, h in ((16384, 2), (2, 16384))]
+    for data in slim:
+        signatures("serving_bytes", images=[data])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the batch has"):
+        signatures("serving_bytes", images=slim)
+
+
+def test_files_of_different_sizes_are_padded(signatures, predictor, rng, tmp_path):
+    """Each seen at its own size: padding before the network would change its context."""
+    files = list(fuzzing.valid_images(rng).values())[:3]
+    files += list(fuzzing.valid_images(rng).values())[-3:]
+    together = signatures("serving_bytes", images=files)
+    height, width = together["sizes"].max(0)
+    assert together["classes"].shape == together["confidence"].shape == (6, height, width)
+    for i, data in enumerate(files):
+        (tmp_path / "image").write_bytes(data)
+        image = read_image(tmp_path / "image")
+        h, w = together["sizes"][i]
+        assert (h, w) == image.shape[:2]
+        part = {key: together[key][i, :h, :w] for key in ("classes", "confidence")}
+        compare(part, predictor.logits(image))
+        assert (together["classes"][i, h:] == 255).all()
+        assert not together["confidence"][i, :, w:].any()
+        alone = signatures("serving_bytes", images=[data])  # and merged as apart
+        np.testing.assert_array_equal(alone["classes"][0], part["classes"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the batch is empty"):
+        signatures("serving_bytes", images=np.zeros(0, "S"))
+
+
+def test_hostile_strings(signatures, predictor, rng):
+    """A share of the fuzz run of docs/serving.md; its bounds are those of the whole."""
+    good = list(fuzzing.valid_images(rng).values())
+    before = signatures("serving_bytes", images=good)
+    start = fuzzing.megabytes()
+    serving_bytes = signatures.functions["serving_bytes"]
+    counts, wrong = fuzzing.fuzz(serving_bytes, predictor, 300, seed=1)
+    assert not wrong
+    assert counts.total() == 300
+    assert sum(n for (kind, outcome), n in counts.items() if outcome == "right") >= 33
+    assert not any("refuses" in outcome for _, outcome in counts)
+    assert fuzzing.megabytes() - start < 500
+    after = signatures("serving_bytes", images=good)
+    for key, value in before.items():
+        np.testing.assert_array_equal(after[key], value)
