@@ -1,6 +1,6 @@
 """Semantic segmentation with Gated Fully Fusion networks, for Keras 3."""
 
-from gff_keras import data, layers
+from gff_keras import data, export, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
 from gff_keras.training import averaging, callbacks, freezing, losses, optimizers, schedules, xla
@@ -12,6 +12,7 @@ __all__ = [
     "averaging",
     "callbacks",
     "data",
+    "export",
     "freezing",
     "layers",
     "load_weights",

@@ -13,6 +13,15 @@ MAY_IMPORT = {
     "models": {"models", "backbones", "layers"},
     "visualization": {"visualization", "data"},
     "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
+    "export": {
+        "export",
+        "evaluation",
+        "visualization",
+        "data",
+        "models",
+        "backbones",
+        "layers",
+    },
     "training": {
         "training",
         "evaluation",

@@ -1,1 +1,6 @@
 """Files to serve and to ship: SavedModel for TF Serving, TFLite for devices."""
+
+from gff_keras.export.tflite import tflite
+from gff_keras.export.tflite_report import tflite_report
+
+__all__ = ["tflite", "tflite_report"]

@@ -1,8 +1,71 @@
 """The command `gff-keras export FORMAT`: one function per format, its arguments are the flags."""
 
-import tyro
+import re
+from pathlib import Path
+from typing import Literal
 
-FORMATS: dict = {}
+import tyro
+from tyro.conf import Positional
+
+from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.export.tflite import in_float32, tflite
+from gff_keras.export.tflite_report import tflite_report
+
+
+def export_tflite(
+    model: Positional[Path],
+    out: Path,
+    size: str = "512x512",
+    quantize: Literal["none", "float16", "dynamic", "int8"] = "none",
+    calibration: Path | None = None,
+    outputs: tuple[Literal["classes", "logits", "confidences"], ...] = ("classes",),
+    evaluate: Path | None = None,
+    evaluate_images: int | None = None,
+    overwrite: bool = False,
+):
+    """Write a TFLite file with class names, and a report beside it.
+
+    Args:
+        model: .keras file; labels.json beside it gives class names and palette.
+        out: .tflite file to write; its report goes to OUT.report.json and OUT.report.md.
+        size: HEIGHTxWIDTH of the images that the file takes.
+        quantize: arithmetic of the file; int8 needs --calibration.
+        calibration: folder of records with images like those to come.
+        outputs: what the file gives, in this order; MediaPipe needs confidences first.
+        evaluate: folder of records on whose validation split the report compares file and model.
+        evaluate_images: how many of its images to take; all if not given.
+        overwrite: replace an existing file.
+    """
+    predictor, labels = load_predictor(_keras_file(model))
+    network = in_float32(predictor.model)
+    tflite(
+        network,
+        out,
+        _parse_size(size),
+        quantize=quantize,
+        calibration=calibration,
+        labels=labels,
+        outputs=outputs,
+        overwrite=overwrite,
+    )
+    tflite_report(out, network, evaluate=evaluate, images=evaluate_images)
+    print(f"\nwritten to {out}")
+
+
+def _keras_file(path):
+    if path.suffix == ".tflite":
+        raise ValueError(f"{path} is exported already; give the .keras file of the model.")
+    return path
+
+
+def _parse_size(text):
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise ValueError(f"size={text!r} is not HEIGHTxWIDTH, such as 512x512.")
+    return int(match[1]), int(match[2])
+
+
+FORMATS: dict = {"tflite": export_tflite}
 
 
 def export(argv, prog):
