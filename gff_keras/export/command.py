@@ -41,7 +41,7 @@ def export_tflite(
     tflite(
         network,
         out,
-        _parse_size(size),
+        parse_size(size),
         quantize=quantize,
         calibration=calibration,
         labels=labels,
@@ -58,7 +58,8 @@ def _keras_file(path):
     return path
 
 
-def _parse_size(text):
+def parse_size(text):
+    """Read "HEIGHTxWIDTH" as a pair of integers."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match:
         raise ValueError(f"size={text!r} is not HEIGHTxWIDTH, such as 512x512.")

@@ -19,7 +19,7 @@ from gff_keras.export.tflite_metadata import add_metadata
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 OUTPUTS = ("classes", "logits", "confidences")
-CALIBRATION_IMAGES = 64
+CALIBRATION_IMAGES = 32
 
 
 def tflite(
