@@ -55,7 +55,9 @@ def main(
             labels=labels,
             overwrite=True,
         )
-        report = tflite_report(path, network, evaluate=records, images=images)
+        report = tflite_report(
+            path, network, float_file=out / "none.tflite", evaluate=records, images=images
+        )
         rows.append(row(quantize, report))
     keras_time = report["milliseconds"]["keras"]["all"]
     keras_iou = 100 * report["quality"]["mean_iou"]["keras"]

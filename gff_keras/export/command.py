@@ -48,7 +48,8 @@ def export_tflite(
         outputs=outputs,
         overwrite=overwrite,
     )
-    tflite_report(out, network, evaluate=evaluate, images=evaluate_images)
+    unquantised = out if quantize == "none" else None
+    tflite_report(out, network, float_file=unquantised, evaluate=evaluate, images=evaluate_images)
     print(f"\nwritten to {out}")
 
 

@@ -1,7 +1,6 @@
 """What a TFLite file is made of, what quantisation cost, and how fast it is, written beside it."""
 
 import collections
-import contextlib
 import itertools
 import json
 import tempfile
@@ -20,7 +19,9 @@ from gff_keras.export.tflite import tflite
 THREADS = (1, 2)
 
 
-def tflite_report(path, model, *, evaluate=None, images=None, repeats=10, verbose=True):
+def tflite_report(
+    path, model, *, float_file=None, evaluate=None, images=None, repeats=10, verbose=True
+):
     """Compare a TFLite file with its model and with a float file of the same size.
 
     Writes `x.report.json` and `x.report.md` beside `x.tflite`.
@@ -28,6 +29,7 @@ def tflite_report(path, model, *, evaluate=None, images=None, repeats=10, verbos
     Args:
         path: .tflite file of `model`.
         model: `GFFNet` in float32.
+        float_file: unquantised file of the same size; one is made, and removed, if None.
         evaluate: folder of records whose validation split is predicted; without it only operators
             and times are told.
         images: number of images to take of them, spread over the split; all if None.
@@ -38,17 +40,15 @@ def tflite_report(path, model, *, evaluate=None, images=None, repeats=10, verbos
         Dictionary, as in the JSON file.
     """
     path = Path(path)
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        names = operators(path)
-        size = TFLitePredictor(path).image_size
-        float_path = tflite(model, folder / "float.tflite", size)
+    size = TFLitePredictor(path).image_size
+    with tempfile.TemporaryDirectory() as folder:
+        float_path = Path(float_file or tflite(model, Path(folder) / "float.tflite", size))
         report = {
             "file": path.name,
             "size": list(size),
             "megabytes": round(path.stat().st_size / 1e6, 2),
             "float_megabytes": round(float_path.stat().st_size / 1e6, 2),
-            **names,
+            **operators(path),
             "milliseconds": _latencies({"file": path, "float": float_path}, model, size, repeats),
         }
         if evaluate is not None:
