@@ -123,7 +123,7 @@ def _convert(model, size, quantize, calibration, outputs):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         images = list(_calibration_images(calibration, size))
-        converter.representative_dataset = lambda: ([image] for image in images)
+        converter.representative_dataset = lambda: _with_progress(images)
     return converter.convert()
 
 
@@ -154,6 +154,13 @@ def _calibration_images(calibration, size):
         count += 1
     if not count:
         raise ValueError("calibration gave no image; give some dozens that are like those to come.")
+
+
+def _with_progress(images):
+    bar = keras.utils.Progbar(len(images), unit_name="calibration image")
+    for image in images:
+        yield [image]
+        bar.add(1)
 
 
 def _check(model, path, size, quantize, calibration, outputs, overwrite):
