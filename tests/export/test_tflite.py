@@ -263,4 +263,4 @@ def test_mediapipe_tasks(model, images, gff_data, tmp_path):
     for image, mask in zip(seen, masks, strict=True):
         assert (mask == file.classes(image)).all()
         assert (mask == keras_model.classes(image)).mean() > 0.9999
-    assert len(np.unique(masks)) == 3
+    assert len(np.unique(masks)) > 1
