@@ -19,7 +19,7 @@ from gff_keras.evaluation.complexity import table as complexity_table
 from gff_keras.evaluation.evaluate import evaluate as run_evaluation
 from gff_keras.evaluation.evaluate import table as iou_table
 from gff_keras.evaluation.images import draw_gates, predict_images
-from gff_keras.evaluation.prediction import load_model, load_predictor
+from gff_keras.evaluation.prediction import UNNAMED, load_model, load_predictor
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
@@ -152,7 +152,7 @@ def evaluate(
         image_size: height and width at which the network sees the images.
     """
     predictor, labels = load_predictor(model, image_size)
-    named = labels if model.with_name("labels.json").is_file() else None
+    named = None if labels.name == UNNAMED else labels
     results = run_evaluation(predictor, data, split, named)
     print(iou_table(results, labels.thin))
     path = out or model.with_name(f"{model.stem}_{split}.json")

@@ -104,10 +104,6 @@ def _operations(op):
     if op.type == "Conv2D":
         kernel_height, kernel_width, channels, _ = op.inputs[1].shape
         return 2 * math.prod(op.outputs[0].shape) * kernel_height * kernel_width * channels
-    if op.type == "Einsum":
-        labels = op.get_attr("equation").decode().split("->")[0].split(",")
-        sizes: dict[str, int] = {}
-        for names, tensor in zip(labels, op.inputs, strict=True):
-            sizes.update(zip(names, tensor.shape, strict=True))
-        return 2 * math.prod(sizes.values())
+    if op.type == "BatchMatMulV2":
+        return 2 * math.prod(op.outputs[0].shape) * op.inputs[0].shape[-1]
     return 0

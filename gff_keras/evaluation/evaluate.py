@@ -11,7 +11,7 @@ def evaluate(predictor, data, split="val", labels=None, verbose=True):
     """Compare predictions with the masks of a split.
 
     Args:
-        predictor: `Predictor`.
+        predictor: `Predictor` or `TFLitePredictor`.
         data: folder of records.
         split: name of the split.
         labels: `LabelSet` that the model was trained with; the data set's must have its classes.
@@ -25,7 +25,7 @@ def evaluate(predictor, data, split="val", labels=None, verbose=True):
         ValueError: the records have other classes than the model.
     """
     names = LabelSet.from_records(data).classes
-    classes = predictor.model.num_classes
+    classes = predictor.num_classes
     if len(names) != classes:
         raise ValueError(
             f"{data} has {len(names)} classes, but the model predicts {classes}; "

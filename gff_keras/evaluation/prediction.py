@@ -9,10 +9,13 @@ import numpy as np
 from keras import ops
 
 from gff_keras.data import LabelSet
+from gff_keras.evaluation.resizing import resized
+from gff_keras.evaluation.tflite import load_tflite
 from gff_keras.layers import resize_bilinear
-from gff_keras.layers.resizing import resize_antialiased
 from gff_keras.models import GFFNet
 from gff_keras.visualization import default_palette
+
+UNNAMED = "unnamed"  # label sets that were made up
 
 
 class Predictor:
@@ -29,6 +32,7 @@ class Predictor:
             raise ValueError(f"image_size={image_size} is not (height, width) in pixels.")
         self.model = model
         self.image_size = image_size
+        self.num_classes = model.num_classes
         self._forward = _compiled(model.segmenter())
 
     def logits(self, image):
@@ -46,10 +50,9 @@ class Predictor:
         return [ops.convert_to_numpy(ops.cast(gate, "float32"))[0, :, :, 0] for gate in gates]
 
     def _network_input(self, image):
-        x = np.asarray(image, "float32")[None]
-        if self.image_size is not None:
-            x = resize_antialiased(x, self.image_size)
-        return ops.convert_to_numpy(x)
+        if self.image_size is None:
+            return np.asarray(image, "float32")[None]
+        return resized(image, self.image_size)
 
 
 def _compiled(segmenter):
@@ -90,13 +93,16 @@ def load_predictor(path, image_size=None):
     """Load a model with what its run folder says about it.
 
     Args:
-        path: .keras file; `recipe.json` and `labels.json` beside it are read where present.
-        image_size: overrides the size that the recipe trained at.
+        path: .keras file; `recipe.json` and `labels.json` beside it are read where present. Or a
+            .tflite file that `gff-keras export` wrote, which has its size and labels inside.
+        image_size: overrides the size that the recipe trained at; not for .tflite files.
 
     Returns:
         `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the folder
         has none.
     """
+    if Path(path).suffix == ".tflite":
+        return load_tflite(path, image_size)
     model = load_model(path)
     folder = Path(path).parent
     if image_size is None and (folder / "recipe.json").is_file():
@@ -105,14 +111,19 @@ def load_predictor(path, image_size=None):
     if labels_file.is_file():
         labels = LabelSet.load(labels_file)
     else:
-        names = tuple(f"class {i}" for i in range(model.num_classes))
-        labels = LabelSet("unnamed", names, default_palette(model.num_classes))
+        labels = generic_labels(model.num_classes)
     if labels.num_classes != model.num_classes:
         raise ValueError(
             f"{labels_file} names {labels.num_classes} classes, but {path} predicts "
             f"{model.num_classes}; put the model back beside the labels it was trained with."
         )
     return Predictor(model, image_size), labels
+
+
+def generic_labels(num_classes):
+    """Labels for a model of which only the number of classes is known."""
+    names = tuple(f"class {i}" for i in range(num_classes))
+    return LabelSet(UNNAMED, names, default_palette(num_classes))
 
 
 def _trained_image_size(recipe):

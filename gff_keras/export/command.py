@@ -1,10 +1,115 @@
 """The command `gff-keras export FORMAT`: one function per format, its arguments are the flags."""
 
+import re
+from pathlib import Path
+from typing import Literal
+
 import tyro
+from tyro.conf import Positional
 
-from gff_keras.export.saved_model import export_saved_model
+from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.export.precision import with_dtype
+from gff_keras.export.saved_model import MAX_PIXELS, check_directory, saved_model
+from gff_keras.export.tf_serving import docker_command
+from gff_keras.export.tflite import tflite
+from gff_keras.export.tflite_report import tflite_report
 
-FORMATS: dict = {"saved_model": export_saved_model}
+
+def export_saved_model(
+    model: Positional[Path],
+    out: Path,
+    size: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    dtype: str | None = None,
+    flip: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    overwrite: bool = False,
+):
+    """SavedModel for TF Serving, with class names, warm-up requests and configuration files.
+
+    Args:
+        model: .keras file; labels.json and recipe.json beside it tell classes and image size.
+        out: folder to write, named by a version number: served/camvid/1.
+        size: fixed size HEIGHTxWIDTH of all images, and of what the network sees.
+        image_size: height and width at which the network sees images of any size.
+        dtype: float32, or mixed_bfloat16 (half the width); the model's own if not given.
+        flip: average the probabilities with those of the mirrored image: twice the time.
+        max_pixels: most pixels that an image may have.
+        overwrite: replace this version.
+    """
+    check_directory(out.resolve(), overwrite)  # before a large model is loaded
+    frame = None if size is None else parse_size(size)
+    predictor, labels = load_predictor(model, image_size)
+    directory = saved_model(
+        predictor.model,
+        out,
+        labels,
+        image_size=predictor.image_size,
+        size=frame,
+        dtype=dtype,
+        flip=flip,
+        max_pixels=max_pixels,
+        overwrite=overwrite,
+    )
+    print(f"written to {directory}\n\nTo serve it:\n\n{docker_command(directory.parent)}")
+
+
+def export_tflite(
+    model: Positional[Path],
+    out: Path,
+    size: str = "512x512",
+    quantize: Literal["none", "float16", "dynamic", "int8"] = "none",
+    calibration: Path | None = None,
+    outputs: tuple[Literal["classes", "logits", "confidences"], ...] = ("classes",),
+    evaluate: Path | None = None,
+    evaluate_images: int | None = None,
+    overwrite: bool = False,
+):
+    """Write a TFLite file with class names, and a report beside it.
+
+    Args:
+        model: .keras file; labels.json beside it gives class names and palette.
+        out: .tflite file to write; its report goes to OUT.report.json and OUT.report.md.
+        size: HEIGHTxWIDTH of the images that the file takes.
+        quantize: arithmetic of the file; int8 needs --calibration.
+        calibration: folder of records with images like those to come.
+        outputs: what the file gives, in this order; MediaPipe needs confidences first.
+        evaluate: folder of records on whose validation split the report compares file and model.
+        evaluate_images: how many of its images to take; all if not given.
+        overwrite: replace an existing file.
+    """
+    predictor, labels = load_predictor(_keras_file(model))
+    network = with_dtype(predictor.model, "float32")
+    tflite(
+        network,
+        out,
+        parse_size(size),
+        quantize=quantize,
+        calibration=calibration,
+        labels=labels,
+        outputs=outputs,
+        overwrite=overwrite,
+    )
+    unquantised = out if quantize == "none" else None
+    tflite_report(out, network, float_file=unquantised, evaluate=evaluate, images=evaluate_images)
+    print(f"\nwritten to {out}")
+
+
+def _keras_file(path):
+    if path.suffix == ".tflite":
+        raise ValueError(f"{path} is exported already; give the .keras file of the model.")
+    return path
+
+
+def parse_size(text):
+    """Read "HEIGHTxWIDTH" as a pair of integers."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise ValueError(f"size={text!r} is not HEIGHTxWIDTH, such as 512x512.")
+    return int(match[1]), int(match[2])
+
+
+FORMATS: dict = {"saved_model": export_saved_model, "tflite": export_tflite}
 
 
 def export(argv, prog):

@@ -3,22 +3,18 @@
 import itertools
 import json
 import math
-import re
 import tempfile
 from pathlib import Path
 
 import tensorflow as tf
-from tyro.conf import Positional
 
 from gff_keras.data.labels import IGNORE_LABEL
-from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.export.encoded_images import MAX_SIDE
+from gff_keras.export.precision import with_dtype
 from gff_keras.export.serving_graph import ServedSegmenter
-from gff_keras.export.tf_serving import docker_command, write_configuration, write_warmup
-from gff_keras.models import GFFNet
+from gff_keras.export.tf_serving import write_configuration, write_warmup
 from gff_keras.visualization import default_palette
 
-DTYPES = ("float32", "mixed_bfloat16")
 MAX_PIXELS = 2048 * 2048
 
 
@@ -59,7 +55,7 @@ def saved_model(
         FileExistsError: the folder exists.
     """
     directory = Path(directory).resolve()
-    _check_directory(directory, overwrite)
+    check_directory(directory, overwrite)
     _check_size("size", size)
     _check_size("image_size", image_size)
     if max_pixels < 1:
@@ -67,7 +63,8 @@ def saved_model(
     if size and size[0] * size[1] > max_pixels:
         raise ValueError(f"size={size} is beyond max_pixels={max_pixels}; raise max_pixels.")
     table = _label_table(model, labels)
-    model = with_dtype(model, dtype)
+    if dtype is not None:
+        model = with_dtype(model, dtype)
 
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".incomplete-") as name:
@@ -96,31 +93,8 @@ def saved_model(
     return directory
 
 
-def with_dtype(model, dtype):
-    """Return `model` under another dtype policy, a copy with the same weights."""
-    if dtype is None or dtype == model.dtype_policy.name:
-        return model
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
-    config = model.get_config()
-    backbone = _replace_policies(config["backbone"], dtype)
-    copy = GFFNet.from_config({**config, "backbone": backbone, "dtype": dtype})
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _replace_policies(config, dtype):
-    """The serialized backbone with `dtype` wherever it names a policy."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            return {**config, "config": {"name": dtype}}
-        return {key: _replace_policies(value, dtype) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(_replace_policies(value, dtype) for value in config)
-    return config
-
-
-def _check_directory(directory, overwrite):
+def check_directory(directory, overwrite):
+    """Raise unless `directory` is named by a version and may be written."""
     if not (directory.name.isascii() and directory.name.isdigit()):
         raise ValueError(
             f"{directory} does not end in a version number, by which TF Serving finds models; "
@@ -155,51 +129,3 @@ def _label_table(model, labels):
     if labels.num_classes != count:
         raise ValueError(f"labels name {labels.num_classes} classes, the model predicts {count}.")
     return labels.to_dict()
-
-
-def export_saved_model(
-    model: Positional[Path],
-    out: Path,
-    size: str | None = None,
-    image_size: tuple[int, int] | None = None,
-    dtype: str | None = None,
-    flip: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    overwrite: bool = False,
-):
-    """SavedModel for TF Serving, with class names, warm-up requests and configuration files.
-
-    Args:
-        model: .keras file; labels.json and recipe.json beside it tell classes and image size.
-        out: folder to write, named by a version number: served/camvid/1.
-        size: fixed size HEIGHTxWIDTH of all images, and of what the network sees.
-        image_size: height and width at which the network sees images of any size.
-        dtype: float32, or mixed_bfloat16 (half the width); the model's own if not given.
-        flip: average the probabilities with those of the mirrored image: twice the time.
-        max_pixels: most pixels that an image may have.
-        overwrite: replace this version.
-    """
-    _check_directory(out.resolve(), overwrite)  # before a large model is loaded
-    frame = _parse_size(size)
-    predictor, labels = load_predictor(model, image_size)
-    directory = saved_model(
-        predictor.model,
-        out,
-        labels,
-        image_size=predictor.image_size,
-        size=frame,
-        dtype=dtype,
-        flip=flip,
-        max_pixels=max_pixels,
-        overwrite=overwrite,
-    )
-    print(f"written to {directory}\n\nTo serve it:\n\n{docker_command(directory.parent)}")
-
-
-def _parse_size(text):
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found:
-        raise ValueError(f"size={text!r} is not HEIGHTxWIDTH, for example 512x1024.")
-    return int(found[1]), int(found[2])

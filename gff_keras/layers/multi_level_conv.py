@@ -50,8 +50,9 @@ class MultiLevelConv(keras.layers.Layer):
             maps = [resample(x, size) for x in maps]
         kernels = split_kernel(self.kernel, self.channels)
         parts = [conv2d(x, kernel) for x, kernel in zip(maps, kernels, strict=True)]
-        y = sum_resampled(parts, size)
-        return y if self.bias is None else y + self.bias
+        if self.bias is not None:  # on the map that is not sampled, where it fuses
+            parts[-1] = parts[-1] + self.bias
+        return sum_resampled(parts, size)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[-1][:-1], self.filters)

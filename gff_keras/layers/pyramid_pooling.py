@@ -52,9 +52,22 @@ def interpolation_matrix(n, bins):
 
 
 def _three_taps(matrix):
-    """Rows of `matrix` (n, bins) at offsets -1, 0, +1, zero beyond the border: (n, 3 bins)."""
+    """Rows of `matrix` (n, bins) at offsets -1, 0, +1, zero beyond the border: (n, bins 3)."""
     padded = ops.pad(matrix, [[1, 1], [0, 0]])
-    return ops.concatenate([padded[:-2], matrix, padded[2:]], axis=1)
+    taps = ops.stack([padded[:-2], matrix, padded[2:]], axis=2)
+    return ops.reshape(taps, (-1, 3 * matrix.shape[1]))
+
+
+def _along_rows(matrix, x):
+    """`matrix` (m, H) times every column of (B, H, W, C): (B, m, W, C), without a transposition."""
+    height, width, channels = ops.shape(x)[1:]
+    flat = ops.matmul(matrix, ops.reshape(x, (-1, height, width * channels)))
+    return ops.reshape(flat, (-1, matrix.shape[0] or ops.shape(matrix)[0], width, channels))
+
+
+def _along_columns(matrix, x):
+    """`matrix` (m, W) times every row of (B, H, W, C): (B, H, m, C)."""
+    return ops.matmul(matrix, x)
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -113,8 +126,7 @@ class PyramidPooling(keras.layers.Layer):
         height, width = spatial_size(x)
         rows = ops.cast(averaging_matrix(bins, height), x.dtype)
         columns = ops.cast(averaging_matrix(bins, width), x.dtype)
-        x = ops.einsum("ph,bhwc->bpwc", rows, x)
-        return ops.einsum("qw,bpwc->bpqc", columns, x)
+        return _along_columns(columns, _along_rows(rows, x))
 
     def conv_upsampled(self, pooled, kernel, bins, size):
         """Upsample (B, bins, bins, C) to `size` and convolve with (3, 3, C, F), as small products.
@@ -124,11 +136,13 @@ class PyramidPooling(keras.layers.Layer):
         """
         rows = ops.cast(_three_taps(interpolation_matrix(size[0], bins)), pooled.dtype)
         columns = ops.cast(_three_taps(interpolation_matrix(size[1], bins)), pooled.dtype)
-        taps = ops.einsum("bpqc,yxcf->bypxqf", pooled, kernel)  # (B, 3, bins, 3, bins, F)
-        filters = kernel.shape[-1]
+        channels, filters = kernel.shape[2:]
+        # A 1x1 convolution for every row of taps, whose taps then lie beside the bins.
+        kernel = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (3, 1, 1, channels, 3 * filters))
+        taps = [conv2d(pooled, kernel[y]) for y in range(3)]  # (B, bins, bins, 3 F)
+        taps = ops.concatenate(taps, axis=2)  # (B, bins, 3 bins, 3 F)
         taps = ops.reshape(taps, (-1, 3 * bins, 3 * bins, filters))
-        taps = ops.einsum("hp,bpqf->bhqf", rows, taps)  # (B, H, 3 bins, F)
-        return ops.einsum("wq,bhqf->bhwf", columns, taps)  # (B, H, W, F)
+        return _along_columns(columns, _along_rows(rows, taps))  # (B, H, W, F)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters or input_shape[-1] // len(self.bins))

@@ -115,10 +115,26 @@ def _antialiasing(n, samples):
 
 
 def _take_every(x, steps):
+    batch, height, width, channels = x.shape
+    if _is_static(height, width, *steps):
+        return _take_every_static(x, steps)
     taken = x[:, :: steps[0], :: steps[1]]
     if not _is_static(*steps):  # TensorFlow forgets even the rank
-        taken.set_shape((x.shape[0], None, None, x.shape[-1]))
+        taken.set_shape((batch, None, None, channels))
     return taken
+
+
+def _take_every_static(x, steps):
+    """`x[:, ::steps[0], ::steps[1]]` as a slice without strides, which TFLite's delegates take."""
+    if steps == [1, 1]:
+        return x
+    _, height, width, channels = x.shape
+    rows, columns = -(-height // steps[0]), -(-width // steps[1])
+    missing = rows * steps[0] - height, columns * steps[1] - width
+    if any(missing):
+        x = ops.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+    x = ops.reshape(x, (-1, steps[0], columns, steps[1] * channels))  # (B rows, ...)
+    return ops.reshape(x[:, :1, :, :channels], (-1, rows, columns, channels))
 
 
 def _factor(covered, n):
@@ -146,15 +162,15 @@ def _check_pyramid(source, size, down, up):
 def _upsample_tensorflow(x, factors, size):
     import tensorflow as tf
 
-    covered = tf.raw_ops.ResizeBilinear(
-        images=tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC"),  # the last sample again
-        size=tf.stack([n * f + 1 for n, f in zip(spatial_size(x), factors, strict=True)]),
-        align_corners=True,  # sample i goes to factor * i
-    )
-    resized = tf.slice(covered, (0, 0, 0, 0), (-1, *size, -1))  # its gradient is a quick padding
+    # With neither of its flags the op samples at i / factor, and repeats the last sample.
+    covered = [n * f for n, f in zip(spatial_size(x), factors, strict=True)]
+    y = tf.raw_ops.ResizeBilinear(images=x, size=tf.stack(covered))
+    if not _is_static(*covered, *size) or covered != list(size):
+        whole = [-1 if n is None else n for n in x.shape]  # -1, which XNNPACK does not take
+        y = tf.slice(y, (0, 0, 0, 0), (whole[0], *size, whole[3]))  # its gradient is a padding
     static = [n if _is_static(n) else None for n in size]
-    resized.set_shape((x.shape[0], *static, x.shape[-1]))
-    return tf.cast(resized, x.dtype)
+    y.set_shape((x.shape[0], *static, x.shape[-1]))
+    return tf.cast(y, x.dtype)
 
 
 def _upsample(x, factors, size):

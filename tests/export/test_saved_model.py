@@ -9,7 +9,8 @@ import tensorflow as tf
 import gff_keras as gff
 from gff_keras.cli import main
 from gff_keras.evaluation.prediction import Predictor
-from gff_keras.export.saved_model import _label_table, _warmup_size, with_dtype
+from gff_keras.export.precision import with_dtype
+from gff_keras.export.saved_model import _label_table, _warmup_size
 from gff_keras.export.tf_serving import write_configuration
 from tests.export.conftest import LABELS, MAX_PIXELS, compare, traced
 
