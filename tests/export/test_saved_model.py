@@ -56,6 +56,7 @@ def test_a_fixed_size(rng, network):
     compare(served("serving_bytes", images=[png]), logits[None])
 
 
+@pytest.mark.usefixtures("eager")
 def test_mirrored_images_are_averaged(rng, network):
     images = images_of(rng, (33, 47))
 
@@ -73,6 +74,7 @@ def test_mirrored_images_are_averaged(rng, network):
     np.testing.assert_allclose(answer["confidence"], expected.max(-1), atol=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_half_width(rng, network):
     """The network of float32 weights in bfloat16, and back."""
     images = images_of(rng, (33, 47))
@@ -88,10 +90,11 @@ def test_half_width(rng, network):
     np.testing.assert_array_equal(again(images)["logits"], exact)
 
 
+@pytest.mark.usefixtures("eager")
 def test_three_hundred_classes(rng, tiny_model):
     model = tiny_model(num_classes=300)
     bias = model.get_layer("classifier").bias
-    bias.assign(rng.normal(0, 1, bias.shape))
+    bias.assign(np.where(np.arange(300) > 255, 5, 0))
     served = traced(model)
     images = images_of(rng, (20, 31))
     logits = model(images)["logits"].numpy()
