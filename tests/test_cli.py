@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -117,6 +118,15 @@ def test_as_a_user_types_it():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["JAX", "jx"])
+def test_an_unknown_backend(name):
+    command = [sys.executable, "-m", "gff_keras.cli", "info"]
+    environment = os.environ | {"KERAS_BACKEND": name}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"gff-keras: error: KERAS_BACKEND={name} must be tensorflow or jax.\n"
+
+
 def test_unknown_command(run):
     status, out, err = run("tarin")
     assert (status, out) == (2, "")
@@ -167,7 +177,7 @@ def test_bad_values_of_a_recipe(refused, run, tmp_path):
 
 @pytest.mark.parametrize(
     "flag, value, word",
-    [("backbone", "resnet19", "resnet19"), ("fusion", "cat", "cat"), ("dtype", "int3", "int3")],
+    [("backbone", "resnet19", "resnet19"), ("fusion", "cat", "cat")],
 )
 def test_names_that_no_network_has(refused, records, tmp_path, flag, value, word):
     paths = ("--data", records, "--out", tmp_path / "run")

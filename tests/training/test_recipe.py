@@ -64,12 +64,23 @@ def test_one_number_means_both_sides():
         ({"warmup_steps": -1}, "warmup_steps=-1"),
         ({"warmup_steps": 9, "total_steps": 9}, "warmup_steps=9"),
         ({"tensorboard_images": -1}, "tensorboard_images=-1"),
+        ({"momentum": -1.0}, "momentum=-1.0"),
+        ({"momentum": 2.0}, "momentum=2.0"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
+        ({"power": -1.0}, "power=-1.0"),
+        ({"aux_loss_weight": -1.0}, "aux_loss_weight=-1.0"),
+        ({"clip_norm": float("inf")}, "clip_norm=inf"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"thin_weight": float("nan")}, "thin_weight=nan"),
+        ({"seed": -1}, "seed=-1"),
+        ({"dtype": "float16"}, "dtype='float16' must be float32 or mixed_bfloat16 or mixed_float"),
+        ({"out": Path("")}, "out is empty"),
     ],
     ids=str,
 )
 def test_bad_values_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(**PATHS, **changes)
+        Recipe(**PATHS | changes)
 
 
 def test_augmentation_takes_every_switch():
