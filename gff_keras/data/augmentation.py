@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -54,8 +54,9 @@ class Augmentation:
     blur: float = 0.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.crop_size, int):
-            object.__setattr__(self, "crop_size", (self.crop_size, self.crop_size))
+        size: Any = self.crop_size
+        if isinstance(size, int):
+            object.__setattr__(self, "crop_size", (size, size))
         if len(self.crop_size) != 2 or min(self.crop_size) < 1:
             raise ValueError(f"crop_size={self.crop_size}: give a positive (height, width)")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
