@@ -75,3 +75,47 @@ def trained(tiny_recipe, tmp_path_factory):
 
     recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "tiny")
     return recipe, *train(recipe, verbose=0)
+
+
+@pytest.fixture
+def run(capsys):
+    """Function that runs a command line and returns (status, stdout, stderr)."""
+
+    from gff_keras.cli import main
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # tyro's way out, for --help and wrong flags
+            status = stop.code
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """Function that runs a command line which must end in status 2 and one sentence on stderr."""
+
+    def call(*arguments):
+        status, _, err = run(*arguments)
+        assert status == 2
+        lines = [line for line in err.splitlines() if ": error: " in line]
+        assert len(lines) == 1, err
+        assert lines[0].startswith(f"gff-keras {arguments[0]}: error: ")
+        return lines[0]
+
+    return call
+
+
+@pytest.fixture
+def photo(rng, tmp_path):
+    """A photograph of noise."""
+    from PIL import Image
+
+    path = tmp_path / "photo.png"
+    Image.fromarray(rng.integers(0, 256, (33, 47, 3), "uint8")).save(path)
+    return path

@@ -8,60 +8,21 @@ import shutil
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tyro
 from PIL import Image
 
-from gff_keras.cli import COMMANDS, main, recipe_names
+from gff_keras.cli import COMMANDS
+from tests.tiny import SMALL
 
 pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture
-def run(capsys):
-    """Function that runs a command line and returns (status, stdout, stderr)."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # tyro's way out, for --help and wrong flags
-            status = stop.code
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
-def refused(run):
-    """Function that runs a command line which must end in status 2 and one sentence on stderr."""
-
-    def call(*arguments):
-        status, _, err = run(*arguments)
-        assert status == 2
-        lines = [line for line in err.splitlines() if ": error: " in line]
-        assert len(lines) == 1, err
-        assert lines[0].startswith(f"gff-keras {arguments[0]}: error: ")
-        return lines[0]
-
-    return call
-
-
-@pytest.fixture
 def model(trained):
     return trained[0].out / "last.keras"
-
-
-@pytest.fixture
-def photo(rng, tmp_path):
-    path = tmp_path / "photo.png"
-    Image.fromarray(rng.integers(0, 256, (33, 47, 3), "uint8")).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +42,6 @@ def damaged(records, tmp_path_factory):
     return folder
 
 
-SMALL = ("--backbone", "resnet18", "--filters", "8", "--crop_size", "33", "--batch_size", "2")
-
-
 def test_help(run):
     for arguments in ([], ["--help"], ["-h"]):
         status, out, _ = run(*arguments)
@@ -99,13 +57,6 @@ def test_help_of_commands(run, command):
     for name, parameter in inspect.signature(COMMANDS[command]).parameters.items():
         positional = tyro.conf.Positional in getattr(parameter.annotation, "__metadata__", ())
         assert f"--{name}" in out or positional
-
-
-def test_help_of_a_recipe_lists_fields_with_its_values(run):
-    status, out, _ = run("train", "camvid_resnet18", "--help")
-    assert status == 0
-    assert "--weight_decay" in out and "resnet18" in out
-    assert run("train", "--help")[0] == 0
 
 
 def test_as_a_user_types_it():
@@ -149,42 +100,6 @@ def test_unknown_flags_and_wrong_types(run, model, records):
         assert word in (out + err).lower(), arguments
 
 
-def test_recipes_that_are_not_there(refused, tmp_path):
-    for arguments in ([], ["--epochs", "1"]):
-        assert "name a recipe first" in refused("train", *arguments)
-    error = refused("train", "camvid")
-    assert "Recipe 'camvid' not found" in error
-    assert all(name in error for name in recipe_names())
-    for text, message in [
-        ("", "defines no RECIPE"),
-        ("RECIPE = Recipe(", "SyntaxError"),
-        ("import no_such_module", "no_such_module"),
-        ("from gff_keras.training import Recipe\nRECIPE = Recipe(epoch=1)", "epoch"),
-        ("RECIPE = 3", "RECIPE"),
-    ]:
-        path = tmp_path / "mine.py"
-        path.write_text(text)
-        error = refused("train", path)
-        assert str(path) in error and message in error
-
-
-def test_bad_values_of_a_recipe(refused, run, tmp_path):
-    for flag, value in [("--batch_size", "0"), ("--crop_size", "-5"), ("--total_steps", "0")]:
-        status, out, err = run("train", "camvid_resnet18", flag, value)
-        assert status == 2
-        assert re.search(rf"{flag[2:]}=\(?{value}", out + err)
-
-
-@pytest.mark.parametrize(
-    "flag, value, word",
-    [("backbone", "resnet19", "resnet19"), ("fusion", "cat", "cat")],
-)
-def test_names_that_no_network_has(refused, records, tmp_path, flag, value, word):
-    paths = ("--data", records, "--out", tmp_path / "run")
-    assert word in refused("train", "camvid_resnet18", *paths, f"--{flag}", value)
-    assert not (tmp_path / "run").exists()
-
-
 def test_what_is_missing_is_named(refused, model, photo, tmp_path):
     nowhere = tmp_path / "nowhere"
     out = ("--out", tmp_path / "out")
@@ -205,80 +120,6 @@ def test_sizes_out_of_range(refused, model, photo, records, tmp_path):
         ("evaluate", model, "--data", records, "--image_size", "-1", "5"),
     ):
         assert "size=(" in refused(*arguments)
-
-
-def test_train(run, refused, records, tmp_path):
-    """A real recipe on tiny records."""
-    paths = ("--data", records, "--out", tmp_path / "run")
-    arguments = ("train", "camvid_resnet18", *SMALL, *paths, "--image_size", "33", "41")
-    status, _, err = run(*arguments, "--total_steps", "1", "--no_flip")
-    assert status == 0, err
-    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert (recipe["filters"], recipe["flip"], recipe["image_size"]) == (8, False, [33, 41])
-    assert recipe["crop_size"] == [33, 33]
-    assert (tmp_path / "run" / "last.keras").is_file()
-    assert "already holds a run" in refused(*arguments)
-
-
-@pytest.mark.slow
-def test_train_with_every_switch(run, records, tmp_path):
-    switches = "--dtype mixed_float16 --jit_compile --accumulate 2 --clip_norm 0.5 --ema 0.5"
-    switches += " --freeze_bn all --frozen_stages 2 --ohem 0.7 --ohem_min_kept 0.1"
-    switches += " --class_weights 1 2 0.5 --label_smoothing 0.1 --warmup_steps 1"
-    paths = ("--data", records, "--out", tmp_path / "run", "--image_size", "33", "41")
-    arguments = (*SMALL, *paths, "--output_stride", "32", "--total_steps", "2")
-    status, _, err = run("train", "camvid_resnet18", *arguments, *switches.split())
-    assert status == 0, err
-    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    assert (recipe["class_weights"], recipe["freeze_bn"]) == ([1, 2, 0.5], "all")
-    model = keras.saving.load_model(tmp_path / "run" / "last.keras")
-    assert not model.backbone.get_layer("v2_stack_0_block2_2_conv").trainable
-    assert model.backbone.get_layer("v2_stack_1_block1_1_conv").trainable
-    assert model.optimizer.inner_optimizer.gradient_accumulation_steps == 2
-    assert (tmp_path / "run" / "average.keras").is_file()
-
-
-def test_switches_that_do_not_fit(run, refused, records, tmp_path):
-    for flags in ("--ema 2.0", "--accumulate 0", "--frozen_stages 7", "--ohem 1.5"):
-        status, out, err = run("train", "camvid_resnet18", *flags.split())
-        assert status == 2
-        assert flags.removeprefix("--").replace(" ", "=") in out + err
-    arguments = (*SMALL, "--data", records, "--out", tmp_path / "run", "--total_steps", "3")
-    error = refused("train", "camvid_resnet18", *arguments, "--class_weights", "1", "2")
-    assert "class_weights has 2 numbers for 3 classes: sky, road, car" in error
-    error = refused("train", "camvid_resnet18", *arguments, "--accumulate", "4")
-    assert "accumulate=4 never moves the weights in 3 steps" in error
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_loss_that_is_not_finite(refused, records, tmp_path):
-    paths = ("--data", records, "--out", tmp_path / "run")
-    arguments = (*SMALL, *paths, "--total_steps", "3", "--learning_rate", "1e25")
-    error = refused("train", "camvid_resnet18", *arguments, "--image_size", "33", "41")
-    assert re.search(r"not finite after step \d, |the loss is (nan|inf) at step \d ", error)
-    assert "learning rate" in error and "'scene_" in error and error.endswith("may help.")
-    (written,) = (tmp_path / "run").glob("nonfinite_step_*.npz")
-    assert f"is written to {written} and .png" in error
-    assert not list((tmp_path / "run").glob("*.keras"))
-
-
-def test_weights_of_another_network(run, refused, tiny_model, records, tmp_path, monkeypatch):
-    """The class count differs: refused, unless --partial lets the classifiers be random."""
-    monkeypatch.setattr(
-        "gff_keras.training.Recipe.model", lambda recipe, classes: tiny_model(classes)
-    )
-    tiny_model(5).save(tmp_path / "five.keras")
-    paths = ("--data", records, "--out", tmp_path / "run", "--weights", tmp_path / "five.keras")
-    arguments = ("train", "camvid_resnet18", *SMALL, *paths, "--total_steps", "1")
-    error = refused(*arguments)
-    assert f"{tmp_path / 'five.keras'} is not of this network" in error and "--partial" in error
-    assert not (tmp_path / "run").exists()
-    _, _, err = run(*arguments)
-    assert "\n  classifier/bias (5,) in the file, (3,) in the network\n" in err
-    status, out, err = run(*arguments, "--partial")
-    assert status == 0, err
-    assert "left random: 4\n" in out and "\n  classifier/bias\n" in out
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["partial"] is True
 
 
 def test_evaluate_prints_and_saves(run, model, records, tmp_path):

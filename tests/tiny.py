@@ -12,6 +12,9 @@ from gff_keras import GFFNet, layers
 from gff_keras.training import Recipe
 from tfrecords_tools import build
 
+# Flags that make a recipe of the command line train in seconds.
+SMALL = ("--backbone", "resnet18", "--filters", "8", "--crop_size", "33", "--batch_size", "2")
+
 
 @contextlib.contextmanager
 def eagerly():

@@ -1,9 +1,5 @@
 """Records: what goes in comes out, and what cannot go in says why."""
 
-import io
-import json
-import os
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -11,74 +7,27 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from gff_keras.data.label_tables import CAMVID, STREET_SCENES
+from gff_keras.data.label_tables import STREET_SCENES
 from gff_keras.data.labels import LabelSet
+from tests.tfrecords_tools.pairs import (
+    COLOURS,
+    IMAGE,
+    MASK,
+    RAW,
+    assert_nothing_written,
+    build_folder,
+    corrupt,
+    decode,
+    random_image,
+    read,
+    truncate,
+    write_labels,
+    write_pair,
+)
 from tfrecords_tools import build
-from tfrecords_tools.camvid import GROUPS
 from tfrecords_tools.folder import split_by_hash
-from tfrecords_tools.output import MARKER, REPLACED, staging_folder
 from tfrecords_tools.pairs import Pair
 from tfrecords_tools.scene_painter import paint_scene
-
-COLOURS = ((10, 20, 30), (200, 0, 0), (0, 0, 250))
-RAW = {3: 0, 0: 1, 100: 2, 9: 255}
-
-
-def random_image(rng, mode="RGB", size=(24, 16)):
-    width, height = size
-    return Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).convert(mode)
-
-
-def write_pair(folder, key, rng, values=tuple(RAW), suffix=".jpg"):
-    """An image and a mask of random values; returns (image path, mask path, mask values)."""
-    image, mask = folder / f"images/{key}{suffix}", folder / f"masks/{key}.png"
-    for path in (image, mask):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    random_image(rng).save(image)
-    raw = rng.choice(values, (16, 24)).astype(np.uint8)
-    Image.fromarray(raw).save(mask)
-    return image, mask, raw
-
-
-def write_labels(path, raw_to_train=RAW):
-    LabelSet("mine", ("a", "b", "c"), COLOURS, raw_to_train, ("b",)).save(path)
-    return path
-
-
-@pytest.fixture
-def source(tmp_path):
-    """Three pairs and a label table."""
-    rng = np.random.default_rng(0)
-    for key in ("one", "two", "deep/er/three"):
-        write_pair(tmp_path, key, rng)
-    write_labels(tmp_path / "labels.json")
-    return tmp_path
-
-
-def build_folder(source, **options):
-    options = {
-        "images": source / "images",
-        "masks": source / "masks",
-        "labels": source / "labels.json",
-        **options,
-    }
-    return build("folder", out=source / "out", **options)
-
-
-def read(out, split="train"):
-    """Encoded images and masks of a split: {id: (image bytes, mask bytes)}."""
-    skip = {"image": tfds.decode.SkipDecoding(), "label": tfds.decode.SkipDecoding()}
-    data = tfds.builder_from_directory(out).as_dataset(split=split, decoders=skip)
-    return {e["id"].decode(): (e["image"], e["label"]) for e in tfds.as_numpy(data)}
-
-
-def decode(data):
-    return np.asarray(Image.open(io.BytesIO(data)))
-
-
-def assert_nothing_written(out):
-    assert not out.exists()
-    assert not list(out.parent.glob("*incomplete*"))
 
 
 def test_images_keep_their_bytes_and_masks_are_mapped(source):
@@ -173,18 +122,7 @@ def test_val_fraction_depends_on_the_id_alone():
         split_by_hash(pairs[:1], 0.5)
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def corrupt(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    path.write_bytes(bytes(data))
-
-
 RNG = np.random.default_rng(4)
-IMAGE, MASK = "images/two.jpg", "masks/two.png"
 BAD_INPUTS = {
     "value outside the table": (
         MASK,
@@ -260,36 +198,6 @@ def test_bad_options(options, message, source):
     assert_nothing_written(source / "out")
 
 
-def test_existing_folders(source):
-    out = build_folder(source)
-    with pytest.raises(FileExistsError, match="already holds records; add --overwrite"):
-        build_folder(source)
-    write_pair(source, "four", np.random.default_rng(5))
-    truncate(source / IMAGE)
-    with pytest.raises(ValueError, match="damaged"):
-        build_folder(source, overwrite=True)
-    assert len(read(out)) == 3  # a failed replacement keeps what was there
-    random_image(np.random.default_rng(6)).save(source / IMAGE)
-    assert len(read(build_folder(source, overwrite=True))) == 4
-    assert not list(source.glob("*incomplete*"))
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"holds other files \(notes.txt"):
-        build_folder(source, overwrite=True)
-    assert (out / "notes.txt").read_text() == "mine"
-
-
-def test_only_our_own_leftovers_are_removed(source):
-    staging = source / "incomplete.out"
-    staging.mkdir()
-    (staging / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"incomplete\.out .* is not ours; move it away"):
-        build_folder(source)
-    assert (staging / "thesis.txt").read_text() == "years of work"
-    (staging / MARKER).touch()  # as a killed run leaves it
-    assert len(read(build_folder(source))) == 3
-    assert not staging.exists()
-
-
 @pytest.mark.parametrize("workers", [2, 3])
 def test_any_number_of_workers_writes_the_same_bytes(workers, tmp_path):
     options = {"train": 21, "val": 3, "height": 32, "width": 48}
@@ -309,17 +217,6 @@ def test_an_error_in_a_worker_is_told_as_without_workers(source):
         said.append(str(caught.value))
         assert_nothing_written(source / "out")
     assert said[0] == said[1]
-
-
-def test_a_disk_that_takes_no_more_is_told(tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # bytes a file may have
-    try:
-        with pytest.raises(OSError, match="out could not be written: File too large$"):
-            build("street_scenes", out=tmp_path / "out", train=9, val=1, height=64, width=64)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert_nothing_written(tmp_path / "out")
 
 
 def test_shards_have_the_size_asked_for(tmp_path):
@@ -354,52 +251,6 @@ def test_street_scenes_are_the_painted_ones(tmp_path):
     assert_nothing_written(tmp_path / "c")
 
 
-def test_camvid_in_segnets_layout(tmp_path):
-    rng = np.random.default_rng(7)
-    for split, suffix in (("train", ".png"), ("test", ".jpg")):
-        image, mask, _ = write_pair(tmp_path, split, rng, range(12), suffix)
-        for path, folder in ((image, split), (mask, f"{split}annot")):
-            (tmp_path / folder).mkdir()
-            path.rename(tmp_path / folder / f"x{path.suffix}")
-    out = build("camvid", source=tmp_path, out=tmp_path / "out")
-    assert set(tfds.builder_from_directory(out).info.splits) == {"train", "test"}
-    for split, suffix in (("train", ".png"), ("test", ".jpg")):
-        image, label = read(out, split)["x"]
-        assert image == (tmp_path / split / f"x{suffix}").read_bytes()
-        raw = decode((tmp_path / f"{split}annot/x.png").read_bytes())
-        np.testing.assert_array_equal(decode(label), np.where(raw == 11, 255, raw))
-    with pytest.raises(FileNotFoundError, match="none of the folders train, val, test"):
-        build("camvid", source=tmp_path / "images", out=tmp_path / "no")
-
-
-def test_camvid_as_cambridge_released_it(tmp_path, capsys):
-    rng = np.random.default_rng(8)
-    table = {(0, 0, 0): 255}
-    for name, members in GROUPS.items():
-        table |= {colour: CAMVID.classes.index(name) for colour in members.values()}
-    assert len(table) == 32
-    for folder in ("701_StillsRaw_full", "LabeledApproved_full"):
-        (tmp_path / folder).mkdir()
-    masks = {}
-    for key in ("a", "b", "c"):
-        random_image(rng).save(tmp_path / f"701_StillsRaw_full/{key}.png")
-        masks[key] = np.array(list(table), np.uint8)[rng.integers(0, 32, (16, 24))]
-        Image.fromarray(masks[key]).save(tmp_path / f"LabeledApproved_full/{key}_L.png")
-    found = read(build("camvid", source=tmp_path, out=tmp_path / "all"))
-    assert "all goes to train" in capsys.readouterr().err
-    for key, (_, label) in found.items():
-        expected = [table[tuple(colour)] for colour in masks[key].reshape(-1, 3).tolist()]
-        assert decode(label).ravel().tolist() == expected
-    (tmp_path / "train.txt").write_text("/CamVid/train/b.png /CamVid/trainannot/b.png\n\n")
-    (tmp_path / "val.txt").write_text("a\n")
-    out = build("camvid", source=tmp_path, out=tmp_path / "lists")
-    assert list(read(out)) == ["b"] and list(read(out, "val")) == ["a"]
-    assert "1 images are in no list" in capsys.readouterr().err
-    (tmp_path / "val.txt").write_text("z\n")
-    with pytest.raises(FileNotFoundError, match=r"val\.txt lists z, which has no pair"):
-        build("camvid", source=tmp_path, out=tmp_path / "no")
-
-
 def test_arguments_of_build(tmp_path):
     with pytest.raises(ValueError, match="unknown data set 'x'; choose one of ade20k, camvid"):
         build("x", out=tmp_path / "out")
@@ -407,35 +258,3 @@ def test_arguments_of_build(tmp_path):
         build("camvid", out=tmp_path / "out")
     with pytest.raises(ValueError, match="takes no source"):
         build("street_scenes", source=tmp_path, out=tmp_path / "out")
-
-
-@pytest.mark.skipif("GFF_DATA" not in os.environ, reason="GFF_DATA names no folder of real data")
-def test_real_camvid(tmp_path):
-    real = Path(os.environ["GFF_DATA"]) / "data" / "camvid"
-    for folder in ("train", "trainannot", "val", "valannot"):
-        (tmp_path / folder).mkdir()
-        for path in sorted((real / folder).iterdir())[:6]:
-            (tmp_path / folder / path.name).symlink_to(path)
-    out = build("camvid", source=tmp_path, out=tmp_path / "out")
-    for split in ("train", "val"):
-        found = read(out, split)
-        assert len(found) == 6
-        for key, (image, label) in found.items():
-            assert image == (real / split / f"{key}.jpg").read_bytes()
-            raw = decode((real / f"{split}annot/{key}.png").read_bytes())
-            np.testing.assert_array_equal(decode(label), np.where(raw == 11, 255, raw))
-    assert json.loads((out / "metadata.json").read_text())["label_set"]["name"] == "camvid"
-
-
-def test_records_that_a_killed_overwrite_had_moved_away_come_back(tmp_path):
-    """Killed between its two renames, a build leaves the old records in its own folder only."""
-    out = build("street_scenes", train=1, val=0, height=32, width=40, out=tmp_path / "records")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    staging = tmp_path / "incomplete.records"
-    staging.mkdir()
-    (staging / MARKER).touch()
-    out.rename(staging / REPLACED)
-    with staging_folder(out):
-        pass
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert not staging.exists()

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from gff_keras.training import progress, train
-from gff_keras.training.measurements import peak_memory_gib, used_learning_rate
+from gff_keras.training.measurements import peak_memory_gib
 from gff_keras.training.progress import Progress
 from gff_keras.training.schedules import PolynomialDecay
 
@@ -197,24 +197,6 @@ def test_an_interrupted_run_has_its_last_line_too(tiny_model, rng, capsys, eager
     assert line.startswith("stopped at step 2 of 6, in epoch 1 of 2, after ")
 
 
-def test_learning_rate_is_the_one_that_was_used():
-    schedule = PolynomialDecay(0.5, 10)
-    for optimizer in (
-        keras.optimizers.SGD(schedule),
-        keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(schedule)),
-    ):
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        inner._iterations.assign(7)
-        assert used_learning_rate(optimizer) == pytest.approx(0.5 * 0.4**0.9)  # of step 6
-    assert used_learning_rate(keras.optimizers.AdamW(3e-4)) == pytest.approx(3e-4)
-
-
-def test_memory_of_the_process():
-    with open("/proc/self/status") as file:
-        (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", file.read())
-    assert peak_memory_gib() == pytest.approx(int(kib) / 2**20, rel=0.02)
-
-
 def test_memory_of_the_fullest_gpu(monkeypatch):
     peaks = {"GPU:0": 3 * 2**30, "GPU:1": 5 * 2**30}
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: list(peaks))
@@ -223,14 +205,3 @@ def test_memory_of_the_fullest_gpu(monkeypatch):
     )
     assert peak_memory_gib() == 5.0
     assert "GPU 5.0 GiB" in started()._text({})
-
-
-def test_memory_of_a_gpu_on_jax(monkeypatch):
-    def device(platform, gib):
-        stats = {"bytes_in_use": 7, "peak_bytes_in_use": gib * 2**30}
-        return SimpleNamespace(platform=platform, memory_stats=lambda: stats)
-
-    devices = [device("gpu", 3), device("gpu", 5), device("cpu", 9)]
-    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(local_devices=lambda: devices))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    assert peak_memory_gib() == 5.0
