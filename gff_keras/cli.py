@@ -260,7 +260,7 @@ def _record_error(message):
     """The sentence that this project wrote into a TensorFlow error, without the graph's words."""
     found = re.search(r"assertion failed: \[(.*?)\]\s*$", message, re.MULTILINE)
     if not found:
-        return re.sub(r"^\{\{.*?\}\} ", "", reason(message))
+        return reason(message)
     sentence = found[1].replace("] [", " ")  # around a number in it
     # TensorFlow writes quotes and letters beyond ASCII as escaped bytes.
     return sentence.encode().decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -66,6 +67,15 @@ def test_as_a_user_types_it():
     assert done.stdout == ""
     assert "gff-keras evaluate: error: Model file none.keras does not exist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["JAX", "jx"])
+def test_an_unknown_backend(name):
+    command = [sys.executable, "-m", "gff_keras.cli", "info"]
+    environment = os.environ | {"KERAS_BACKEND": name}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"gff-keras: error: KERAS_BACKEND={name} must be tensorflow or jax.\n"
 
 
 def test_unknown_command(run):

@@ -47,7 +47,7 @@ def test_bad_values_of_a_recipe(refused, run, tmp_path):
 
 @pytest.mark.parametrize(
     "flag, value, word",
-    [("backbone", "resnet19", "resnet19"), ("fusion", "cat", "cat"), ("dtype", "int3", "int3")],
+    [("backbone", "resnet19", "resnet19"), ("fusion", "cat", "cat")],
 )
 def test_names_that_no_network_has(refused, records, tmp_path, flag, value, word):
     paths = ("--data", records, "--out", tmp_path / "run")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -29,7 +29,7 @@ class Augmentation:
     """What `augment` draws at random.
 
     Attributes:
-        crop_size: (height, width) in pixels of every augmented example.
+        crop_size: (height, width) in pixels of every augmented example; one number means both.
         scale: Smallest and largest factor of a uniform draw; one factor for both axes.
         flip: Mirror left and right with probability 1/2.
         color_jitter: Largest j of an offset drawn uniformly from [-j, j] for each colour channel,
@@ -54,6 +54,9 @@ class Augmentation:
     blur: float = 0.0
 
     def __post_init__(self) -> None:
+        size: Any = self.crop_size
+        if isinstance(size, int):
+            object.__setattr__(self, "crop_size", (size, size))
         if len(self.crop_size) != 2 or min(self.crop_size) < 1:
             raise ValueError(f"crop_size={self.crop_size}: give a positive (height, width)")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:

@@ -88,6 +88,10 @@ def training_dataset(
             f"batch_size={batch_size} exceeds the {size} examples of split {split!r} in "
             f"{data_dir}, so one epoch has no full batch; lower it or set repeat=True"
         )
+    if not isinstance(augmentation, Augmentation):
+        raise ValueError(
+            f"augmentation={augmentation}: give an Augmentation; a batch needs its crop_size."
+        )
     skipped = _taking_failures(on_error, skipped)
     crop = random_crops(records, augmentation, image_size, cache)
 

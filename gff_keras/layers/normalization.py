@@ -12,6 +12,9 @@ class ImageNormalization(keras.layers.Layer):
     """Map RGB values 0..255 (B, H, W, 3), any dtype, to ImageNet's zero mean and unit variance.
 
     Computes in float32 whatever the dtype policy: bfloat16 cannot hold 0..255 with fractions.
+
+    Raises:
+        ValueError: in a call: the images do not have three channels.
     """
 
     def __init__(self, **kwargs):
@@ -19,6 +22,11 @@ class ImageNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
 
     def call(self, images):
+        if images.shape[-1] not in (3, None):  # one channel would be broadcast without a word
+            raise ValueError(
+                f"images have {images.shape[-1]} channels; give RGB images (B, H, W, 3), of gray "
+                "ones three equal channels."
+            )
         images = ops.cast(images, "float32")
         scale = 1.0 / ops.array(IMAGENET_STD, "float32")
         return (images - ops.array(IMAGENET_MEAN, "float32")) * scale

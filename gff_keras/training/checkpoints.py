@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from gff_keras.training.multi_worker import is_chief, strategy_of
-from gff_keras.training.run_folder import CHECKPOINTS, replacing
+from gff_keras.training.run_folder import CHECKPOINTS, checkpoints_by_step, replacing
 
 # Fields of a recipe that change nothing in what a run computes (`cache`, with `image_size`, the
 # rounding of a pixel in thousands). Records may have moved: the header tells whether they are the
@@ -59,21 +59,24 @@ class Checkpoint(NamedTuple):
             recipe: dictionary of all fields, as `Recipe.fields` returns it.
             records: what `header["records"]` holds: a description of the records.
         """
-        saved = self.header["recipe"]
-        changed = [
-            f"{name}={recipe[name]} (was {saved[name]})"
-            for name in recipe
-            if name not in MAY_CHANGE and saved.get(name, recipe[name]) != recipe[name]
-        ]
-        if changed:
-            raise ValueError(
-                f"the run in {self.path.parents[1]} was begun with another recipe: "
-                f"{', '.join(changed)}. Go on with its values, or choose another --out."
-            )
+        out, saved = self.path.parents[1], self.header["recipe"]
+        if changed := changes(saved, recipe):
+            remedy = "Go on with its values, or choose another --out."
+            if self.header["finished"]:
+                remedy = (
+                    "It is finished; to train its network further, give --weights "
+                    f"{out / 'last.keras'} and another --out."
+                )
+            listed = ", ".join(f"{name}={recipe[name]} (was {saved[name]})" for name in changed)
+            raise ValueError(f"the run in {out} was begun with another recipe: {listed}. {remedy}")
         if self.header["records"] != records:
+            here, there = (
+                f"{found['examples']} examples in {found['bytes']} bytes"
+                for found in (records, self.header["records"])
+            )
             raise ValueError(
-                f"{recipe['data']} holds other records than the run in {self.path.parents[1]} was "
-                f"begun with: {records}, not {self.header['records']}."
+                f"{recipe['data']} holds other records than the run in {out} was begun with: "
+                f"{here}, not {there}."
             )
 
     def restore(self, model, groups=("model", "optimizer", "metrics")):
@@ -93,6 +96,15 @@ class Checkpoint(NamedTuple):
                 )
             for variable, value in zip(variables, values, strict=True):
                 _assign(variable, value, is_chief(strategy_of(model)))
+
+
+def changes(saved, recipe):
+    """Return the fields in which a recipe would not continue the run of another one."""
+    return [
+        name
+        for name in recipe
+        if name not in MAY_CHANGE and saved.get(name, recipe[name]) != recipe[name]
+    ]
 
 
 def values(model):
@@ -129,12 +141,12 @@ def newest(out):
     Raises:
         ValueError: there are checkpoints, but all of them are damaged.
     """
-    paths = _paths(out / CHECKPOINTS)
+    paths = list(checkpoints_by_step(out).values())
     for path in reversed(paths):
         try:
             return _read(path)
         except _DAMAGE as error:
-            print(f"{path} is damaged ({error}); taking the one before.")
+            print(f"{path} is damaged ({error}); taking the one before.", flush=True)
     if paths:
         raise ValueError(
             f"none of the {len(paths)} checkpoints in {out / CHECKPOINTS} can be read; "
@@ -150,9 +162,9 @@ def path_of(out, step):
 
 def remove_old(out, step, keep):
     """Keep the newest checkpoints up to a step; later ones are damaged, or had been resumed."""
-    paths = _paths(out / CHECKPOINTS)
-    damaged = [path for path in paths if _step_of(path) > step]
-    whole = paths[: len(paths) - len(damaged)]
+    paths = checkpoints_by_step(out)
+    damaged = [path for saved, path in paths.items() if saved > step]
+    whole = [path for saved, path in paths.items() if saved <= step]
     for path in damaged + whole[:-keep]:
         path.unlink()
 
@@ -174,12 +186,13 @@ def make_variables(model):
 
 
 def nbytes(model):
-    """Return the size of a checkpoint, nearly: its values, without names and header."""
-    return sum(
+    """Return the size of a checkpoint: its values, and 5 % for names, header and file system."""
+    values = sum(
         math.prod(variable.shape) * np.dtype(variable.dtype).itemsize
         for group in _variables(model).values()
         for variable in group
     )
+    return math.ceil(1.05 * values)
 
 
 def _variables(model):
@@ -209,11 +222,3 @@ def _read(path):
         for name, count in header["variables"].items()
     }
     return Checkpoint(path, header, values)
-
-
-def _paths(folder):
-    return sorted(folder.glob("step_*.npz"), key=_step_of)
-
-
-def _step_of(path):
-    return int(path.stem.removeprefix("step_"))

@@ -1,58 +1,22 @@
 """Training on several machines, and all that Keras and TensorFlow need to be told for it.
 
-Every worker runs the same program. TF_CONFIG, or Slurm's variables, tell it where the others are.
-Some operations, such as a step or reading a metric, need all workers at once: each must call them
-in the same order, or all of them wait for ever. Only the chief, the first worker, writes files.
+Every worker runs the same program, and `cluster.py` finds them. Some operations, such as a step or
+reading a metric, need all workers at once: each must call them in the same order, or all of them
+wait for ever. Only the chief, the first worker, writes files.
 """
 
 import contextlib
-import json
-import os
 import re
 
 import keras
 import tensorflow as tf
 
-# Not public, but TensorFlow's public SlurmClusterResolver sorts hosts by name: n10 before n2.
-from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver as slurm
-
-
-def cluster():
-    """Return the addresses of all workers, if there are several; else None.
-
-    Under Slurm, `srun` starts them: TF_CONFIG is made from its variables where it is not set.
-
-    Raises:
-        ValueError: TF_CONFIG is not as TensorFlow expects it.
-    """
-    if "TF_CONFIG" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
-        os.environ["TF_CONFIG"] = json.dumps(_slurm_config(os.environ))
-    text = os.environ.get("TF_CONFIG") or "{}"
-    try:
-        config = json.loads(text)
-        jobs = config.get("cluster", {})
-        addresses = [*jobs.get("chief", []), *jobs.get("worker", [])]
-        several = len(addresses) > 1
-        if several:
-            jobs[config["task"]["type"]][int(config["task"]["index"])]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"TF_CONFIG={text} does not tell the workers and which of them this is; it looks like "
-            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}.'
-        ) from error
-    if several and config["task"]["type"] not in ("chief", "worker"):
-        raise ValueError(
-            f"TF_CONFIG makes this process a {config['task']['type']!r}, but all of a training "
-            "run's processes train: name chief and worker only."
-        )
-    return addresses if several else None
+from gff_keras.training.cluster import meet
 
 
 def connect():
     """Wait for all workers of the cluster and return their `tf.distribute.Strategy`."""
-    addresses = cluster()
-    task = json.loads(os.environ["TF_CONFIG"])["task"]
-    print(f"{task['type']} {task['index']}: waiting for {len(addresses)} workers", flush=True)
+    meet()
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
@@ -171,13 +135,17 @@ def together(strategy):
     """Context of a run: no worker leaves before the chief is done, and none waits for a lost one.
 
     Raises:
-        ConnectionError: a worker has stopped; TensorFlow's heartbeat notices.
+        ConnectionError: a worker has stopped. TensorFlow's heartbeat notices within ten seconds
+            once a step runs; while a graph is built, when that is done.
     """
     if num_workers(strategy) == 1:
         yield
         return
+    remedy = "Start all of them again with --resume to go on from the last checkpoint."
     try:
         yield
+        if is_chief(strategy):
+            remedy = "The run had come to its end: all its files are written."
         _sum(strategy, tf.zeros(1))  # a worker that ends early looks like a lost one
     except (
         tf.errors.UnavailableError,
@@ -191,9 +159,8 @@ def together(strategy):
         if not re.search("ollective|/job:|oordination|peer|socket", error.message, re.IGNORECASE):
             raise
         raise ConnectionError(
-            "another worker has stopped, so this one stops, too; its own output tells why. Start "
-            "all of them again with --resume to go on from the last checkpoint. (TensorFlow says: "
-            f"{reason(error.message)})"
+            "another worker has stopped, so this one stops, too; its own output tells why. "
+            f"{remedy} (TensorFlow says: {reason(error.message)})"
         ) from error
 
 
@@ -201,7 +168,8 @@ def reason(message):
     """The line of an error from a graph that says what happened."""
     frames = ("Graph execution error", "Detected at", "<stack traces", "File ")
     lines = [line.strip() for line in message.splitlines()]
-    return next((line for line in lines if line and not line.startswith(frames)), message)
+    line = next((line for line in lines if line and not line.startswith(frames)), message)
+    return re.sub(r"^\{\{.*?\}\} ", "", line)  # the node of the graph
 
 
 def _with_an_axis(step):
@@ -221,18 +189,3 @@ def _passing_over_nothing(model, step):
 def _sum(strategy, value):
     """Add up the workers' values, outside of a step."""
     return strategy.reduce(tf.distribute.ReduceOp.SUM, tf.convert_to_tensor(value), axis=None)
-
-
-def _slurm_config(environment):
-    """TF_CONFIG of a task that `srun` started."""
-    hosts = slurm.expand_hostlist(environment["SLURM_STEP_NODELIST"])
-    tasks = slurm.expand_tasks_per_node(environment["SLURM_STEP_TASKS_PER_NODE"])
-    # Another job on a shared node gets other ports.
-    first_port = 10000 + 16 * (int(environment.get("SLURM_JOB_ID", 0)) % 1000)
-    addresses = [
-        f"{host}:{first_port + i}"
-        for host, count in zip(hosts, tasks, strict=True)
-        for i in range(count)
-    ]
-    index = int(environment["SLURM_PROCID"])
-    return {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}

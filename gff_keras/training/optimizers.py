@@ -1,6 +1,7 @@
 """Stochastic gradient descent as PyTorch, and so the paper, defines it."""
 
 import contextlib
+import math
 
 import keras
 from keras import ops
@@ -33,13 +34,18 @@ class SGD(keras.optimizers.Optimizer):
         weight_decay: L2 coefficient, applied to every trainable weight as in the paper.
 
     Raises:
-        ValueError: `ema_overwrite_frequency` is given; it is not supported.
+        ValueError: `momentum` or `weight_decay` is out of its range, or `ema_overwrite_frequency`,
+            which is not supported, is given.
     """
 
     def __init__(self, learning_rate=1e-3, momentum=0.9, weight_decay=1e-4, name="SGD", **kwargs):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if self.ema_overwrite_frequency is not None:
             raise ValueError("ema_overwrite_frequency is not supported by this SGD; leave it out.")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum={momentum} must be at least 0 and less than 1.")
+        if not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay={weight_decay} must be finite and at least 0.")
         self.momentum = momentum
         self.l2 = weight_decay  # not `weight_decay`: with that name Keras would decay a second time
 

@@ -1,5 +1,6 @@
 """What is known of a run before its network is made: its data, its length, where it goes on."""
 
+import json
 import math
 from typing import Any, NamedTuple
 
@@ -69,47 +70,73 @@ def plan_run(recipe, devices, writes):
     Raises:
         FileNotFoundError, ValueError: records are missing, or with `resume` recipe or records are
             not those of the run.
-        FileExistsError: `out` already holds a run.
+        FileExistsError: `out` already holds a run, or files of the user that a run would replace.
     """
-    checkpoint = _checkpoint(recipe, writes)
+    checkpoint = checkpoints.newest(recipe.out) if recipe.resume else None
+    if writes:
+        _check_folder(recipe, checkpoint)
     multi_worker.agree(devices, checkpoint.step if checkpoint else 0, recipe.out)
     labels = LabelSet.from_records(recipe.data)
     split = open_records(recipe.data).info.splits.get(recipe.train_split)
     steps, epochs, total_steps = _length(recipe)
-    records = {"examples": split.num_examples, "bytes": split.num_bytes}
+    records = {"examples": split.num_examples, "bytes": int(split.num_bytes)}
     if checkpoint:
         checkpoint.check(recipe.fields(), records)
+    if writes and recipe.resume:
+        print(f"{recipe.out}: {_where(checkpoint)}.", flush=True)
     skipped = [SkippedRecords(), SkippedRecords()]
     return Plan(
         recipe, devices, writes, labels, records, steps, epochs, total_steps, checkpoint, skipped
     )
 
 
-def _checkpoint(recipe, writes):
-    """The checkpoint to go on from, or None: the run begins."""
+def _check_folder(recipe, checkpoint):
+    """Refuse to replace what another run, or the user, has in the run's folder."""
     out = recipe.out
-    if not recipe.resume:
-        if writes and run_folder.holds_run(out) and not recipe.overwrite:
-            raise FileExistsError(
-                f"{out} already holds a run; choose another --out, go on with it by --resume, or "
-                "replace it by --overwrite."
-            )
-        return None
-    checkpoint = checkpoints.newest(out)
-    if checkpoint and checkpoint.header["finished"]:
-        text = "the run is finished, there is nothing to resume"
-    elif checkpoint:
-        text = f"going on after step {checkpoint.step}"
-    elif any((out / name).exists() for name in run_folder.MODELS):
+    if (out / "dataset_info.json").exists():
+        raise FileExistsError(f"{out} is a folder of records; choose another --out.")
+    found = run_folder.contents(out)
+    if not found or checkpoint or recipe.resume and _has_begun(recipe, found):
+        return
+    if run_folder.RECIPE not in found:
         raise FileExistsError(
-            f"{out} holds a trained model but no checkpoint to go on from; choose another --out, "
-            "or replace it by --overwrite instead of --resume."
+            f"{out} holds {', '.join(found)}, but no {run_folder.RECIPE}, so they are not of a "
+            "run; choose another --out."
         )
-    else:
-        text = "no checkpoint to resume: the run begins"
-    if writes:
-        print(f"{out}: {text}.")
-    return checkpoint
+    if recipe.resume:
+        raise FileExistsError(
+            f"{out} holds a run, but no checkpoint to go on from; choose another --out, or replace "
+            "it by --overwrite instead of --resume."
+        )
+    if not recipe.overwrite:
+        raise FileExistsError(
+            f"{out} already holds a run; choose another --out, go on with it by --resume, or "
+            "replace it by --overwrite."
+        )
+
+
+def _has_begun(recipe, found):
+    """Whether a folder holds this very run, killed before its first checkpoint."""
+    if run_folder.RECIPE not in found or any(name in found for name in run_folder.MODELS):
+        return False
+    try:
+        saved = json.loads((recipe.out / run_folder.RECIPE).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    fields = recipe.fields()
+    return (
+        isinstance(saved, dict)
+        and saved.keys() == fields.keys()
+        and not checkpoints.changes(saved, fields)
+    )
+
+
+def _where(checkpoint):
+    if checkpoint is None:
+        return "no checkpoint to resume: the run begins"
+    if checkpoint.header["finished"]:
+        return "the run is finished, there is nothing to resume"
+    return f"going on after step {checkpoint.step}"
 
 
 def _length(recipe):

@@ -17,6 +17,7 @@ from gff_keras.training.measurements import gpus, peak_memory_gib, used_learning
 
 WINDOW = 50  # steps that the step time is averaged over
 REFRESH = {1: 0.2, 2: 60.0}  # seconds between two looks: at a bar, at a line
+FIRST_STEP = "building the graph for the first step"  # minutes, for a deep network
 BAR = "{desc} |{bar:12}| {n_fmt}/{total_fmt}{postfix}"
 
 
@@ -136,8 +137,10 @@ class Progress(keras.callbacks.Callback):
                 dynamic_ncols=True,
                 leave=False,
                 file=sys.stdout,
-                postfix="building the graph for the first step",
+                postfix=FIRST_STEP,
             )
+        elif self.verbose:
+            self._print(FIRST_STEP)
         self._started = self._shown = time.monotonic()
         self._running = True
 

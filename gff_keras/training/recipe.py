@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gff_keras.data import Augmentation
 from gff_keras.models import GFFNet
@@ -11,6 +13,19 @@ from gff_keras.training.freezing import freeze_batch_norm, freeze_stages
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD, LossScaleOptimizer
 from gff_keras.training.schedules import PolynomialDecay
+
+_POSITIVE = ("batch_size", "epochs", "total_steps", "learning_rate", "accumulate", "clip_norm")
+_NOT_NEGATIVE = ("power", "weight_decay", "aux_loss_weight", "cpu_replicas", "tensorboard_images")
+_DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")  # float16 alone loses small gradients
+_RULES: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
+    ("positive", lambda x: x > 0, (*_POSITIVE, "thin_weight", "checkpoint_every", "keep")),
+    ("at least 0", lambda x: x >= 0, _NOT_NEGATIVE),
+    ("at least 0 and less than 1", lambda x: 0 <= x < 1, ("dropout", "momentum", "ema")),
+    ("0 to 5", lambda x: 0 <= x <= 5, ("frozen_stages",)),
+    ("0 to 4294967295", lambda x: 0 <= x < 2**32, ("seed",)),
+    ("'backbone', 'all' or None", lambda x: x in ("backbone", "all"), ("freeze_bn",)),
+    (" or ".join(_DTYPES), lambda x: x in _DTYPES, ("dtype",)),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,29 +150,19 @@ class Recipe:
                 )
             if len(size) == 1:
                 object.__setattr__(self, name, (*size, *size))
-        positive = ("batch_size", "epochs", "learning_rate", "thin_weight")
-        for name in (*positive, "checkpoint_every", "keep"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive.")
-        for name in ("total_steps", "accumulate"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-        if self.cpu_replicas < 0:
-            raise ValueError(f"cpu_replicas={self.cpu_replicas} must not be negative.")
+        if self.out == Path():
+            raise ValueError("out is empty, or the current folder; name a folder for the run.")
+        for name, value in vars(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(math.isfinite(x) for x in numbers if isinstance(x, float)):
+                raise ValueError(f"{name}={value} is not a finite number.")
+        for words, holds, names in _RULES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not holds(value):
+                    raise ValueError(f"{name}={value!r} must be {words}.")
         if self.overwrite and self.resume:
             raise ValueError("overwrite and resume exclude each other: give one of them.")
-        if self.tensorboard_images < 0:
-            raise ValueError(f"tensorboard_images={self.tensorboard_images} must be at least 0.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} is not a rate: 0 <= dropout < 1.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm={self.clip_norm} must be positive; leave it out for none.")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ValueError(f"ema={self.ema} is not a momentum: 0 <= ema < 1.")
-        if not 0 <= self.frozen_stages <= 5:
-            raise ValueError(f"frozen_stages={self.frozen_stages} is not one of 0 to 5.")
-        if self.freeze_bn not in (None, "backbone", "all"):
-            raise ValueError(f"freeze_bn={self.freeze_bn!r} is not 'backbone', 'all' or None.")
         self.augmentation()  # refuse what is out of range
         self._cross_entropy(self.class_weights)
         self.schedule(self.total_steps or max(self.warmup_steps, 0) + 1)
@@ -241,7 +246,3 @@ class Recipe:
             ohem=self.ohem,
             ohem_min_kept=self.ohem_min_kept,
         )
-
-    def save(self, path):
-        """Write all fields as JSON."""
-        Path(path).write_text(json.dumps(self.fields(), indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ happens meanwhile, its name stands for the old content or for the new one.
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import socket
@@ -14,14 +15,9 @@ from pathlib import Path
 CHECKPOINTS = "checkpoints"
 FOLDERS = (CHECKPOINTS, "tensorboard")
 MODELS = ("best.keras", "last.keras", "average.keras")
-FILES = (
-    *MODELS,
-    "recipe.json",
-    "labels.json",
-    "history.csv",
-    "learning_curves.png",
-    "skipped.txt",
-)
+RECIPE = "recipe.json"  # the first that a run writes: no folder is a run's without
+FILES = (*MODELS, RECIPE, "labels.json", "history.csv", "learning_curves.png", "skipped.txt")
+_OTHERS = ("nonfinite_step_*.npz", "nonfinite_step_*.png", "tensorboard/*/events.out.tfevents.*")
 _LOCK = "run.lock"
 _TEMPORARY = ".unfinished-"
 
@@ -62,17 +58,37 @@ def locked(folder):
                 made_folder.rmdir()  # if it is empty
 
 
-def holds_run(folder):
-    """Whether a folder holds anything that a run writes."""
-    return any((folder / name).exists() for name in (*FOLDERS, *FILES))
+def contents(folder):
+    """Return the names of files and folders that a run would write and that are there already."""
+    return [name for name in (*FOLDERS, *FILES) if (folder / name).exists()]
+
+
+def checkpoints_by_step(folder):
+    """Return the checkpoints of a run's folder: {steps done: path}, the oldest first."""
+    paths = _saved(folder, "step_*.npz")  # and the user's step_best.npz
+    named = ((path.stem.removeprefix("step_"), path) for path in paths)
+    return dict(sorted((int(step), path) for step, path in named if step.isdecimal()))
+
+
+def save_recipe(folder, fields):
+    """Write recipe.json, also over what was edited in it: evaluation reads what the run was."""
+    with replacing(folder / RECIPE) as path:
+        path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
 
 def remove_run(folder):
-    """Remove what a run writes and nothing else: the user may keep other files there."""
-    for name in FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for path in (*(folder / name for name in FILES), *folder.glob("nonfinite_step_*")):
+    """Remove the files that a run wrote, and no others: the user may keep his own among them.
+
+    The recipe stays, which the next run replaces: without it the folder would be no run's.
+    """
+    clear_unfinished(folder)
+    others = (path for pattern in _OTHERS for path in folder.glob(pattern))
+    files = (folder / name for name in FILES if name != RECIPE)
+    for path in (*others, *files, *checkpoints_by_step(folder).values()):
         path.unlink(missing_ok=True)
+    for emptied in (*folder.glob("tensorboard/*/"), *(folder / name for name in FOLDERS)):
+        with contextlib.suppress(OSError):
+            emptied.rmdir()  # if it is empty
 
 
 @contextlib.contextmanager
@@ -108,7 +124,7 @@ def check_space(folder, nbytes, files):
     Raises:
         OSError: too little space.
     """
-    old = [folder / name for name in MODELS] + list((folder / CHECKPOINTS).glob("*"))
+    old = [*(folder / name for name in MODELS), *checkpoints_by_step(folder).values()]
     free = shutil.disk_usage(folder).free + sum(p.stat().st_size for p in old if p.is_file())
     if free < nbytes * files:
         raise OSError(
@@ -120,9 +136,12 @@ def check_space(folder, nbytes, files):
 
 def clear_unfinished(folder):
     """Remove what was being written when a run was killed."""
-    for path in (folder, folder / CHECKPOINTS):
-        for rest in path.glob(f"{_TEMPORARY}*"):
-            rest.unlink()
+    for rest in (*folder.glob(f"{_TEMPORARY}*"), *_saved(folder, f"{_TEMPORARY}*")):
+        rest.unlink()
+
+
+def _saved(folder, pattern):
+    return (folder / CHECKPOINTS).glob(pattern)
 
 
 def _lock(path):

@@ -1,5 +1,7 @@
 """Learning-rate schedules."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -16,11 +18,17 @@ class PolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: steps after which the rate is zero (and stays there).
         power: 0.9 in the paper.
         warmup_steps: steps of the linear warm-up, fewer than `total_steps`.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     def __init__(self, initial_learning_rate, total_steps, power=0.9, warmup_steps=0):
         if total_steps < 1:
             raise ValueError(f"total_steps={total_steps} must be at least 1.")
+        for name, value in (("initial_learning_rate", initial_learning_rate), ("power", power)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value} must be finite and at least 0.")
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
                 f"warmup_steps={warmup_steps} must be at least 0 and less than the run's "

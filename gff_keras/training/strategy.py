@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from gff_keras.data import evaluation_dataset, num_examples, training_dataset
 from gff_keras.training import multi_worker
+from gff_keras.training.cluster import cluster
 
 
 def choose(cpu_replicas=0):
@@ -31,7 +32,7 @@ def choose(cpu_replicas=0):
         ValueError: logical CPUs cannot be had: TensorFlow has started its devices, there are
             several workers, or Keras runs on another backend.
     """
-    several_machines = multi_worker.cluster()
+    several_machines = cluster()
     if keras.backend.backend() != "tensorflow":
         if cpu_replicas or several_machines:
             raise ValueError(

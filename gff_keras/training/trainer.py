@@ -64,7 +64,7 @@ def train(recipe, verbose="auto"):
     lock = run_folder.locked(recipe.out) if writes else contextlib.nullcontext()
     with multi_worker.together(devices), lock:
         if writes:
-            print(line)
+            print(line, flush=True)
         return _train(plan_run(recipe, devices, writes), verbose if writes else 0)
 
 
@@ -79,9 +79,11 @@ def _train(run, verbose):
     model = _model(run)
     if run.writes:
         run_folder.clear_unfinished(out)
-        # Checkpoints, best.keras and last.keras, and one that is being written.
-        run_folder.check_space(out, checkpoints.nbytes(model), recipe.keep + 3)
+        # Checkpoints; best, last and average.keras; one that is being written.
+        files = recipe.keep + 3 + (recipe.ema is not None)
+        run_folder.check_space(out, checkpoints.nbytes(model), files)
         if run.checkpoint:
+            run_folder.save_recipe(out, recipe.fields())
             cut_history(out / "history.csv", run.first_step // run.steps)
         else:
             _begin_folder(run)
@@ -127,6 +129,7 @@ def _finished(run):
     """What the run returned when it ended."""
     out = run.recipe.out
     if run.writes:
+        run_folder.save_recipe(out, run.checkpoint.header["recipe"])
         learning_curves(out / "history.csv", out / "learning_curves.png")  # a kill may have cost it
     name = "last.keras" if run.recipe.ema is None else "average.keras"
     return keras.saving.load_model(out / name), history_until(out / "history.csv")
@@ -134,7 +137,7 @@ def _finished(run):
 
 def _begin_folder(run):
     run_folder.remove_run(run.recipe.out)
-    run.recipe.save(run.recipe.out / "recipe.json")
+    run_folder.save_recipe(run.recipe.out, run.recipe.fields())
     run.labels.save(run.recipe.out / "labels.json")
 
 
@@ -148,7 +151,7 @@ def _model(run):
         report = load_weights(model, recipe.weights, batches, partial=recipe.partial)
         multi_worker.from_chief(run.devices, model.weights)
         if run.writes:
-            print(f"Weights from {recipe.weights}:\n{report}")
+            print(f"Weights from {recipe.weights}:\n{report}", flush=True)
     with run.devices.scope():
         recipe.freeze(model)
         model.compile(
@@ -173,7 +176,10 @@ def _validation_batches(run):
     recipe = run.recipe
     if recipe.val_split not in open_records(recipe.data).info.splits:
         if run.writes:
-            print(f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.")
+            print(
+                f"{recipe.data} has no split {recipe.val_split!r}: no validation, no best.keras.",
+                flush=True,
+            )
         return None, None
     return strategy.validation_batches(
         run.devices,

@@ -1,5 +1,6 @@
 """Start from the weights of a file: ImageNet's for the backbone, or those of a whole GFFNet."""
 
+import zipfile
 from pathlib import Path
 
 from gff_keras.backbones.pretrained import (
@@ -34,6 +35,11 @@ def load_weights(model, path, batches=None, *, partial=False):
             lists name and shape on both sides. Nothing was changed then.
     """
     path = Path(path)
+    if _is_checkpoint(path):
+        raise ValueError(
+            f"{path} is a checkpoint of a run; give {path.absolute().parents[1] / 'last.keras'}, "
+            "or go on with the run by --resume."
+        )
     if path.suffix == ".npz":
         report = load_folded_resnet(model.backbone, path, partial)
         if batches is not None:
@@ -49,6 +55,13 @@ def load_weights(model, path, batches=None, *, partial=False):
     for name in loaded:
         own[name].assign(found[name])
     return LoadReport(loaded, _without(own, loaded), _without(found, loaded))
+
+
+def _is_checkpoint(path):
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return {"header.npy", "model_0.npy"} <= set(file.namelist())
 
 
 def _shapes(weights):

@@ -158,10 +158,15 @@ def test_the_seed_decides():
     assert (first[0].numpy() != other[0].numpy()).any()
 
 
+def test_one_number_means_both_sides_of_a_crop():
+    assert Augmentation(24) == Augmentation((24, 24))
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         dict(crop_size=(0, 5)),
+        dict(crop_size=0),
         dict(scale=(2.0, 1.0)),
         dict(scale=(0.0, 1.0)),
         dict(color_jitter=-1),

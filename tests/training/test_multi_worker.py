@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import socket
 import time
 
 import pytest
 
-from gff_keras.training import multi_worker
+from gff_keras.training.cluster import cluster, meet
 
 WORKERS = {"worker": ["a:1", "b:2"]}
 
@@ -31,6 +32,36 @@ def test_two_workers_equal_one_process(uneven_recipe, start_workers, assert_same
     assert "2 replicas on 2 machines (CPU:0 on each), 2 images each\n" in outputs[0]
     assert "epoch" in outputs[0] and "epoch" not in outputs[1]  # the chief alone reports
     assert_same_run(tmp_path / "two")
+
+
+def test_a_worker_that_waits_says_for_whom_and_can_be_stopped(uneven_recipe, start, tmp_path):
+    code = """
+import sys
+from gff_keras.cli import main
+from gff_keras.training import cluster
+cluster.TELL_AGAIN = 0.5
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+    with socket.create_server(("localhost", 0)) as own, socket.create_server(("", 0)) as other:
+        workers = [f"localhost:{each.getsockname()[1]}" for each in (own, other)]
+    config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": 0}}
+    arguments = (uneven_recipe, "--out", tmp_path / "run")
+    worker = start(*arguments, program=("-c", code), TF_CONFIG=json.dumps(config))
+    assert worker.stdout.readline() == "worker 0: waiting for 2 workers\n"
+    assert worker.stdout.readline() == f"worker 0: still waiting for {workers[1]} (0 min)\n"
+    worker.send_signal(signal.SIGTERM)
+    ((status,), _, (error,)) = ends([worker])
+    assert status == 143 and "stopped while it waited" in error and "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_in_use_is_named(environment):
+    with socket.create_server(("", 0)) as taken:
+        own = f"localhost:{taken.getsockname()[1]}"
+        workers = {"worker": [own, "localhost:1"]}
+        environment(TF_CONFIG={"cluster": workers, "task": {"type": "worker", "index": 0}})
+        with pytest.raises(ValueError, match=f"{own}, .* cannot be had .*in use"):
+            meet()
 
 
 @pytest.mark.slow
@@ -71,6 +102,7 @@ import json, os
 import numpy as np
 index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 from gff_keras.training import multi_worker
+from gff_keras.training.cluster import cluster, meet
 strategy = multi_worker.connect()
 import keras
 with multi_worker.together(strategy):
@@ -122,7 +154,7 @@ def environment(monkeypatch):
 )
 def test_workers_of_tf_config(environment, config, addresses):
     environment(TF_CONFIG=config)
-    assert multi_worker.cluster() == addresses
+    assert cluster() == addresses
 
 
 @pytest.mark.parametrize(
@@ -131,6 +163,9 @@ def test_workers_of_tf_config(environment, config, addresses):
         ("{oops", "TF_CONFIG={oops does not tell"),
         ({"cluster": WORKERS}, "does not tell the workers"),
         ({"cluster": WORKERS, "task": {"type": "worker", "index": 2}}, "does not tell the workers"),
+        ({"cluster": WORKERS, "task": {"type": "worker", "index": -1}}, "trains on this machine"),
+        ({"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}, "does not tell"),
+        ({"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}, "does not"),
         (
             {"cluster": {**WORKERS, "ps": ["c:0"]}, "task": {"type": "ps", "index": 0}},
             "makes this process a 'ps'",
@@ -140,7 +175,7 @@ def test_workers_of_tf_config(environment, config, addresses):
 def test_a_wrong_tf_config_is_refused(environment, config, message):
     environment(TF_CONFIG=config)
     with pytest.raises(ValueError, match=message):
-        multi_worker.cluster()
+        cluster()
 
 
 def test_workers_of_slurm(environment):
@@ -149,10 +184,28 @@ def test_workers_of_slurm(environment):
     slurm |= dict(SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="3", SLURM_JOB_ID="2001")
     environment(**slurm)
     expected = ["n9:10016", "n10:10016", "m:10016", "m:10017"]
-    assert multi_worker.cluster() == expected == multi_worker.cluster()
+    assert cluster() == expected == cluster()
     assert json.loads(os.environ["TF_CONFIG"])["task"] == {"type": "worker", "index": 3}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"SLURM_STEP_NUM_TASKS": "x"}, "SLURM_STEP_NUM_TASKS=x, SLURM_STEP_NODELIST=m, "),
+        ({"SLURM_PROCID": "first"}, "SLURM_PROCID=first"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x2"}, "SLURM_STEP_TASKS_PER_NODE=1"),
+        ({"SLURM_STEP_NODELIST": None}, r"SLURM_STEP_NODELIST=\(not set\), .* TF_CONFIG='{}'"),
+    ],
+)
+def test_wrong_variables_of_slurm_are_refused(environment, monkeypatch, changes, message):
+    slurm = dict(SLURM_STEP_NODELIST="m", SLURM_STEP_TASKS_PER_NODE="2")
+    slurm |= dict(SLURM_STEP_NUM_TASKS="2", SLURM_PROCID="1") | changes
+    environment(**{name: text for name, text in slurm.items() if text is not None})
+    with pytest.raises(ValueError, match=message):
+        cluster()
+    assert "TF_CONFIG" not in os.environ
 
 
 def test_tf_config_comes_before_slurm(environment):
     environment(TF_CONFIG={}, SLURM_STEP_NUM_TASKS="2")
-    assert multi_worker.cluster() is None
+    assert cluster() is None

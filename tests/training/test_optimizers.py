@@ -125,3 +125,9 @@ def test_fit_and_a_saved_model_that_goes_on(rng, tmp_path):
     for m in (model, loaded):
         np.testing.assert_allclose(m.weights[0], w, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(m.weights[1], b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name, value", [("momentum", -1), ("momentum", 1), ("weight_decay", -1)])
+def test_numbers_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        SGD(0.1, **{name: value})

@@ -127,12 +127,13 @@ def test_nan_is_no_best_value(clock):
 
 
 def test_lines_in_a_file(tiny_recipe, tmp_path, capsys, eager):
-    """One line for the devices, one for each epoch and one at the end."""
+    """One for the devices, one for the wait at the start, one for each epoch, one at the end."""
     recipe = tiny_recipe(tmp_path / "run")
     _, history = train(recipe)  # "auto": pytest's output is no terminal
     text = capsys.readouterr().out
     assert not set(text) & {"\r", "\b", "\x1b"}
-    devices, *lines = text.splitlines()
+    devices, first, *lines = text.splitlines()
+    assert first == "building the graph for the first step"
     assert devices == "1 replica on 1 machine (CPU:0), 2 images each"
     assert len(lines) == 3
     for epoch in (0, 1):
@@ -153,7 +154,7 @@ def test_a_line_a_minute(clock, capsys):
     """Where an epoch takes long; and nothing at all when nothing is asked for."""
     for verbose in (2, 0):
         run_epoch(started(steps=10, verbose=verbose, epochs=1), clock, 0, 10, 25.0)
-        lines = capsys.readouterr().out.splitlines()
+        lines = capsys.readouterr().out.splitlines()[1:]
         places = [line.split(":")[0] for line in lines]
         expected = ["epoch 1/1, step 3/10", "epoch 1/1, step 6/10", "epoch 1/1, step 9/10"]
         assert places == ([*expected, "epoch 1/1"] if verbose else [])
@@ -192,7 +193,7 @@ def test_an_interrupted_run_has_its_last_line_too(tiny_model, rng, capsys, eager
     shown = Progress(batch_size=2)
     with pytest.raises(KeyboardInterrupt), shown:
         model.fit(x, y, batch_size=2, epochs=2, callbacks=[shown, Interrupt()], verbose=0)
-    (line,) = capsys.readouterr().out.splitlines()
+    (_, line) = capsys.readouterr().out.splitlines()
     assert line.startswith("stopped at step 2 of 6, in epoch 1 of 2, after ")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gff_keras.data import Augmentation, LabelSet
-from gff_keras.training import Recipe
+from gff_keras.training import Recipe, run_folder
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD, LossScaleOptimizer
 from gff_keras.training.schedules import PolynomialDecay
@@ -64,12 +64,23 @@ def test_one_number_means_both_sides():
         ({"warmup_steps": -1}, "warmup_steps=-1"),
         ({"warmup_steps": 9, "total_steps": 9}, "warmup_steps=9"),
         ({"tensorboard_images": -1}, "tensorboard_images=-1"),
+        ({"momentum": -1.0}, "momentum=-1.0"),
+        ({"momentum": 2.0}, "momentum=2.0"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
+        ({"power": -1.0}, "power=-1.0"),
+        ({"aux_loss_weight": -1.0}, "aux_loss_weight=-1.0"),
+        ({"clip_norm": float("inf")}, "clip_norm=inf"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"thin_weight": float("nan")}, "thin_weight=nan"),
+        ({"seed": -1}, "seed=-1"),
+        ({"dtype": "float16"}, "dtype='float16' must be float32 or mixed_bfloat16 or mixed_float"),
+        ({"out": Path("")}, "out is empty"),
     ],
     ids=str,
 )
 def test_bad_values_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(**PATHS, **changes)
+        Recipe(**PATHS | changes)
 
 
 def test_augmentation_takes_every_switch():
@@ -126,7 +137,7 @@ def test_frozen():
 def test_json_holds_every_field_and_gives_the_recipe_back(tmp_path):
     recipe = Recipe(**PATHS, crop_size=(64,), weights=Path("w.npz"), total_steps=12, scale=(1, 2))
     recipe = dataclasses.replace(recipe, class_weights=(1.0, 0.5), ohem=0.7)
-    recipe.save(tmp_path / "recipe.json")
+    run_folder.save_recipe(tmp_path, recipe.fields())
     fields = json.loads((tmp_path / "recipe.json").read_text())
     assert set(fields) == {field.name for field in dataclasses.fields(Recipe)}
     for name in ("data", "out", "weights"):

@@ -1,15 +1,18 @@
 """The folder of a run: one writer, room for what it writes, and files that are whole."""
 
 import collections
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from gff_keras.cli import main
 from gff_keras.training import run_folder
+from gff_keras.training.plan import plan_run
 from tests.training.test_trainer import contents
 
 RECIPE = """
@@ -62,7 +65,9 @@ def test_another_recipe_is_refused_by_its_fields(command, finished):
     error = refusal(command(*arguments, "--learning_rate", "0.5", "--batch_size", "1"))
     assert "batch_size=1 (was 2), learning_rate=0.5 (was 0.02)" in error
     assert str(finished) in error
-    assert "epochs=9 (was 2)" in refusal(command(*arguments, "--epochs", "9"))
+    status, out, error = command(*arguments, "--epochs", "9")
+    assert status == 2 and "nothing to resume" not in out
+    assert "epochs=9 (was 2)" in error and f"give --weights {finished}/last.keras and" in error
     assert "seed=1 (was 0)" in refusal(command(*arguments, "--seed", "1"))
     assert "--resume" in refusal(command("--out", finished))
     assert command(*arguments, "--keep", "9", "--checkpoint_every", "3", "--cache", "False")[0] == 0
@@ -76,7 +81,8 @@ def test_moved_records_go_on_and_others_do_not(command, finished, records, tmp_p
     info = json.loads((moved / "dataset_info.json").read_text())
     info["splits"][0]["numBytes"] = "77"
     (moved / "dataset_info.json").write_text(json.dumps(info))
-    assert f"{moved} holds other records" in refusal(command(*arguments))
+    error = refusal(command(*arguments))
+    assert f"{moved} holds other records" in error and "5 examples in 77 bytes, not 5 ex" in error
 
 
 def test_models_without_checkpoints_are_not_overwritten(command, finished):
@@ -85,6 +91,54 @@ def test_models_without_checkpoints_are_not_overwritten(command, finished):
     error = refusal(command("--out", finished, "--resume"))
     assert "no checkpoint to go on from" in error and "--overwrite" in error
     assert contents(finished) == before
+
+
+def test_files_of_the_user_are_no_run(command, tmp_path):
+    """Neither replaced where there is no run, nor with one that is."""
+    out = tmp_path / "foreign"
+    files = (
+        "checkpoints/model.pt",
+        "checkpoints/step_best.npz",
+        "tensorboard/events",
+        "labels.json",
+    )
+    for name in files:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("mine")
+    before = contents(out)
+    for switch in ("--resume", "--overwrite"):
+        error = refusal(command("--out", out, switch))
+        assert f"{out} holds checkpoints, tensorboard, labels.json, but no recipe.json" in error
+        assert contents(out) == before
+
+
+def test_overwrite_leaves_what_the_user_put_among_the_files(finished):
+    own = [finished / name for name in ("checkpoints/step_best.npz", "tensorboard/train/notes")]
+    for path in own:
+        path.write_text("mine")
+    assert list(run_folder.checkpoints_by_step(finished)) == [2, 5, 6]
+    run_folder.remove_run(finished)
+    assert sorted(contents(finished)) == sorted([*own, finished / "recipe.json"])
+
+
+def test_a_folder_of_records_and_an_unfinished_start(command, tiny_recipe, records, tmp_path):
+    assert "is a folder of records" in refusal(command("--out", records))
+    out = tmp_path / "run"
+    run = tiny_recipe(out)
+    (out / "tensorboard").mkdir(parents=True)
+    run_folder.save_recipe(out, run.fields())  # killed before its first checkpoint
+    devices = tf.distribute.get_strategy()
+    assert plan_run(dataclasses.replace(run, resume=True), devices, True).checkpoint is None
+    with pytest.raises(FileExistsError, match="no checkpoint to go on from"):
+        plan_run(dataclasses.replace(run, resume=True, seed=1), devices, True)
+
+
+def test_an_edited_recipe_is_put_right(command, finished):
+    path = finished / "recipe.json"
+    before = path.read_text()
+    path.write_text(before.replace("0.02", "0.5"))
+    assert command("--out", finished, "--resume")[0] == 0
+    assert path.read_text() == before
 
 
 def test_two_runs_in_one_folder_are_refused(command, finished, tmp_path):
@@ -112,6 +166,9 @@ def test_a_full_disk_is_refused_before_training(command, finished, monkeypatch, 
     assert not (tmp_path / "new").exists()
     # What lies there counts as free, but these 16 files are more; nothing of it is removed before.
     before = contents(finished)
+    assert "17 files" in refusal(
+        command("--out", finished, "--overwrite", "--keep", "13", "--ema", "0.9")
+    )
     assert "16 files" in refusal(command("--out", finished, "--overwrite", "--keep", "13"))
     assert contents(finished) == before
 

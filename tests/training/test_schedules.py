@@ -35,9 +35,13 @@ def test_serialisation():
     assert float(copy(4)) == float(schedule(4)) == pytest.approx(0.3 * (7 / 11) ** 1.7)
 
 
-def test_no_steps_are_refused():
+def test_numbers_out_of_range_are_refused():
     with pytest.raises(ValueError, match="total_steps=0"):
         PolynomialDecay(0.1, 0)
+    with pytest.raises(ValueError, match="power=-1"):
+        PolynomialDecay(0.1, 5, -1)
+    with pytest.raises(ValueError, match="initial_learning_rate=nan"):
+        PolynomialDecay(float("nan"), 5)
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 4, 9])

@@ -7,6 +7,7 @@ import pytest
 import gff_keras as gff
 from gff_keras.backbones.pretrained import _torch_name
 from gff_keras.data import Augmentation, training_dataset
+from gff_keras.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,15 @@ def test_files_of_another_kind(tiny_model, tmp_path):
     for name in ("none.keras", "none.npz"):
         with pytest.raises(FileNotFoundError, match=name):
             gff.load_weights(model, tmp_path / name)
+
+
+def test_a_checkpoint_is_recognised(rng, tiny_model, tmp_path):
+    path = tmp_path / "checkpoints" / "step_00000003.npz"
+    checkpoints.write(path, {"step": 3}, {"model": [rng.normal(size=3)]})
+    with pytest.raises(ValueError) as error:
+        gff.load_weights(tiny_model(3), path)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{path} is a checkpoint of a run; give {tmp_path / 'last.keras'}, ")
 
 
 def test_folded_weights_are_calibrated_on_batches(rng, records, tmp_path):
