@@ -161,37 +161,44 @@ def fuzz(signature, predictor, count, seed, report=lambda *_: None):
 
 
 def judge(signature, predictor, data, origin, path):
-    """Send one string; return "error", "right", "wrong" or what Pillow said."""
+    """Send one string; return what came of it."""
     try:
         answer = signature(images=tf.constant([data]))
     except tf.errors.InvalidArgumentError:
         return "error"
+    image = pillow(data, path)
+    if image is None:  # Pillow also checks what does not concern pixels
+        image = pillow(origin or b"", path)
+        same = image is not None and agrees(answer, predictor, image)
+        return "right, Pillow refuses" if same else "other, Pillow refuses"
+    if agrees(answer, predictor, image):
+        return "right"
+    if data[:2] == b"\xff\xd8":
+        # CMYK becomes RGB with another rounding than Pillow's.
+        near = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE").numpy()
+        close = near.shape == image.shape and np.abs(near.astype(int) - image).max() == 1
+        if close and agrees(answer, predictor, near):
+            return "right within a grey level"
+    return "wrong"
+
+
+def pillow(data, path):
+    """Pixels that Pillow reads, None if it refuses."""
     path.write_bytes(data)
     try:
-        image = read_image(path)
-    except ValueError:  # Pillow also checks what does not concern pixels
-        path.write_bytes(origin or b"")
-        try:
-            image = read_image(path)
-        except ValueError:
-            return "answered, Pillow refuses"
-        return (
-            "right, as before the damage"
-            if agrees(answer, predictor, image)
-            else ("answered, Pillow refuses")
-        )
-    return "right" if agrees(answer, predictor, image) else "wrong"
+        return read_image(path)
+    except ValueError:
+        return None
 
 
 def agrees(answer, predictor, image):
     if tuple(answer["sizes"].numpy()[0]) != image.shape[:2]:
         return False
     logits = predictor.logits(image)
-    share = (answer["classes"].numpy()[0] == logits.argmax(-1)).mean()
+    different = (answer["classes"].numpy()[0] != logits.argmax(-1)).sum()
     confidence = 1 / np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)
-    error = np.abs(answer["confidence"].numpy()[0] - confidence).mean()
-    # CMYK becomes RGB with other rounding than Pillow's: one grey level in some pixels.
-    return share >= 0.99 and error < 1e-2
+    error = np.abs(answer["confidence"].numpy()[0] - confidence).max()
+    return different <= max(1, 1e-4 * image.shape[0] * image.shape[1]) and error < 1e-4
 
 
 def tiny_network():

@@ -130,7 +130,7 @@ def _search(condition, step, start):
 def _read_orientation(data, start):
     """Orientation in the first directory of a TIFF structure; 1 if there is none, or nonsense."""
     header = _bytes(data, start, 8)
-    little = _equal(header[:2], b"II")
+    little, big = _equal(header[:4], b"II*\0"), _equal(header[:4], b"MM\0*")
 
     def number(parts):
         return tf.where(little, _big_endian(parts[..., ::-1]), _big_endian(parts))
@@ -139,11 +139,13 @@ def _read_orientation(data, start):
     count = number(_bytes(data, directory, 2))
     count = tf.minimum(count, tf.maximum(_length(data) - directory - 2, 0) // 12)
     entries = tf.reshape(_bytes(data, directory + 2, 12 * count), (-1, 12))
-    is_orientation = (number(entries[:, :2]) == _ORIENTATION) & (number(entries[:, 2:4]) == 3)
+    fields = tf.stack([number(entries[:, at : at + n]) for at, n in ((0, 2), (2, 2), (4, 4))], 1)
+    is_orientation = tf.reduce_all(fields == _int64([_ORIENTATION, 3, 1]), 1)  # one short integer
     values = tf.boolean_mask(number(entries[:, 8:10]), is_orientation)
     value = tf.concat([_int64([1]), values], 0)[-1]
-    is_tiff = number(header[2:4]) == 42
-    return tf.cast(tf.where(is_tiff & (value >= 1) & (value <= 8), value, _int64(1)), tf.int32)
+    return tf.cast(
+        tf.where((little | big) & (value >= 1) & (value <= 8), value, _int64(1)), tf.int32
+    )
 
 
 def _bytes(data, start, count):

@@ -70,6 +70,21 @@ def test_damaged_orientation_is_none(read):
         np.testing.assert_array_equal(np.sort(image.ravel()), np.sort(expected.ravel()))
 
 
+@pytest.mark.parametrize("at", [(0, 1), (2, 42), (16, 1), (17, 9), (13, 4)], ids=str)
+def test_what_pillow_takes_for_no_orientation(read, rng, tmp_path, at):
+    """Wrong byte order, magic number, count or type: the image stays as it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "image"
+    pixels = rng.integers(0, 256, (9, 11, 3), "uint8")
+    Image.fromarray(pixels).save(path, "JPEG", exif=exif)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"Exif\0\0") + 6 + at[0]] = at[1]
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read(bytes(data)), read_image(path))
+    assert read(bytes(data)).shape == pixels.shape
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -134,8 +149,8 @@ def test_hostile_strings(signatures, predictor, rng):
     counts, wrong = fuzzing.fuzz(serving_bytes, predictor, 300, seed=1)
     assert not wrong
     assert counts.total() == 300
-    assert sum(n for (kind, outcome), n in counts.items() if outcome == "right") >= 33
-    assert not any("refuses" in outcome for _, outcome in counts)
+    assert sum(n for (kind, outcome), n in counts.items() if outcome.startswith("right")) >= 33
+    assert not any(outcome.startswith("other") for _, outcome in counts)
     assert fuzzing.megabytes() - start < 500
     after = signatures("serving_bytes", images=good)
     for key, value in before.items():
