@@ -15,6 +15,7 @@ import tyro
 from PIL import Image
 
 from gff_keras.cli import COMMANDS
+from gff_keras.export.command import FORMATS
 from tests.tiny import SMALL
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -49,14 +50,26 @@ def test_help(run):
         assert all(f"\n  {name} " in out for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"train"}))
+@pytest.mark.parametrize("command", [*sorted(set(COMMANDS) - {"train", "export"}), *FORMATS])
 def test_help_of_commands(run, command):
-    status, out, _ = run(command, "--help")
+    function = FORMATS.get(command) or COMMANDS[command]
+    words = ["export", command] if command in FORMATS else [command]
+    status, out, _ = run(*words, "--help")
     assert status == 0
-    assert f"usage: gff-keras {command} " in out
-    for name, parameter in inspect.signature(COMMANDS[command]).parameters.items():
+    assert f"usage: gff-keras {' '.join(words)} " in out
+    for name, parameter in inspect.signature(function).parameters.items():
         positional = tyro.conf.Positional in getattr(parameter.annotation, "__metadata__", ())
         assert f"--{name}" in out or positional
+
+
+def test_help_of_export(run):
+    for arguments in (["export"], ["export", "--help"]):
+        status, out, _ = run(*arguments)
+        assert status == 0
+        assert all(f"\n  {name} " in out for name in FORMATS)
+    status, _, error = run("export", "onnx")
+    assert status == 2
+    assert "unknown format 'onnx'; choose one of saved_model, tflite." in error
 
 
 def test_as_a_user_types_it():
