@@ -65,6 +65,8 @@ def tflite(
             f"{model.num_classes}; give the labels it was trained with."
         )
     model = foldable(model)
+    # XNNPACK has products with a constant on the left in float only.
+    model.get_layer("context").transposed = quantize == "int8"
     content = _convert(model, tuple(size), quantize, calibration, outputs)
     _write(path, add_metadata(content, outputs, labels))
     return path
