@@ -2,10 +2,11 @@
 
 Pixels go in as uint8 and the map of classes comes out as uint8: normalisation and argmax are
 inside. The file carries class names and palette (`tflite_metadata`). All operators are TFLite's
-own; XNNPACK, TFLite's fast path on CPUs, takes all of the network.
+own; XNNPACK, TFLite's fast path on CPUs, takes all of the network as one part, in float and int8.
 """
 
 import itertools
+import os
 from pathlib import Path
 
 import keras
@@ -56,6 +57,7 @@ def tflite(
     Raises:
         ValueError: an argument is none of these, or Keras runs on another backend.
         FileExistsError: the file exists.
+        OSError: its folder cannot be written to.
     """
     path = Path(path)
     _check(model, path, size, quantize, calibration, outputs, overwrite)
@@ -66,7 +68,7 @@ def tflite(
             f"{model.num_classes}; give the labels it was trained with."
         )
     images = list(_calibration_images(calibration, size)) if quantize == "int8" else None
-    path.parent.mkdir(parents=True, exist_ok=True)  # before the long part
+    _make_folder(path.parent)  # before the long part
     model = foldable(model)
     # XNNPACK has products with a constant on the left in float only.
     model.get_layer("context").transposed = quantize == "int8"
@@ -186,6 +188,15 @@ def _check(model, path, size, quantize, calibration, outputs, overwrite):
         )
     if not outputs or len(set(outputs)) < len(outputs) or not set(outputs) <= set(OUTPUTS):
         raise ValueError(f"outputs={outputs} are not some of {OUTPUTS}, each once.")
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{folder} cannot be made ({error.strerror}); choose another.") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is not writable; choose another folder.")
 
 
 def _write(path, content):
