@@ -4,7 +4,7 @@
 
 Every kind of file is exported to `--out` with its report, int8 with the training split of the
 records as calibration, and compared with the Keras model on the validation split. Times are
-those of the fastest of ten runs.
+those of the fastest of ten runs. docs/tflite.md shows what it prints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from gff_keras.export.precision import with_dtype
 from gff_keras.export.tflite import CALIBRATION_IMAGES, QUANTIZATIONS
 
 HEADER = (
-    "| `--quantize` | MB | 1 thread, ms | 2 threads, ms | logits differ by at most | "
+    "| `--quantize` | MB | 1 thread, ms | 2 threads, ms | times as fast as float, 1 thread | "
+    "logits differ by at most | "
     "labels as float, % | labels as Keras, % | mean IoU | left by XNNPACK, in parts |"
 )
 
@@ -64,7 +65,7 @@ def main(
         rows.append(row(quantize, report))
     keras_time = report["milliseconds"]["keras"]["all"]
     keras_iou = 100 * report["quality"]["mean_iou"]["keras"]
-    rows.append(f"| Keras, all threads | | | {keras_time} | | | | {keras_iou:.2f} | |")
+    rows.append(f"| Keras, all threads | | | {keras_time} | | | | | {keras_iou:.2f} | |")
     print("\n".join(["", *rows]))
     print(
         f"\n{Path(model).parent.name}/{Path(model).name} at {size}, {report['quality']['images']} "
@@ -75,10 +76,11 @@ def main(
 
 def row(name, report):
     quality, times = report["quality"], report["milliseconds"]["file"]
+    ratio = report["milliseconds"]["float"]["1"] / times["1"]
     left = ", ".join(f"{n} {op}" for op, n in report["not_delegated"].items())
     return (
         f"| `{name}` | {report['megabytes']} | {times['1']} | {times['2']} "
-        f"| {quality['max_logit_difference']:.3g} "
+        f"| {ratio:.2f} | {quality['max_logit_difference']:.3g} "
         f"| {100 * quality['equal_labels']['file_float']:.3f} "
         f"| {100 * quality['equal_labels']['file_keras']:.3f} "
         f"| {100 * quality['mean_iou']['file']:.2f} | {left}; {report['partitions']} |"
