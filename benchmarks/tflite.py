@@ -4,11 +4,13 @@
 
 Every kind of file is exported to `--out` with its report, int8 with the training split of the
 records as calibration, and compared with the Keras model on the validation split. Times are
-those of the fastest of ten runs.
+those of the fastest of ten runs. docs/tflite.md shows what it prints.
 """
 
 from __future__ import annotations
 
+import datetime
+import os
 from pathlib import Path
 
 import tyro
@@ -18,11 +20,12 @@ from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.export import tflite, tflite_report
 from gff_keras.export.command import parse_size
 from gff_keras.export.precision import with_dtype
-from gff_keras.export.tflite import QUANTIZATIONS
+from gff_keras.export.tflite import CALIBRATION_IMAGES, QUANTIZATIONS
 
 HEADER = (
-    "| file | MB | 1 thread, ms | 2 threads, ms | logits differ by at most | "
-    "labels as float, % | labels as Keras, % | mean IoU | not delegated |"
+    "| `--quantize` | MB | 1 thread, ms | 2 threads, ms | times as fast as float, 1 thread | "
+    "logits differ by at most | "
+    "labels as float, % | labels as Keras, % | mean IoU | left by XNNPACK, in parts |"
 )
 
 
@@ -62,19 +65,25 @@ def main(
         rows.append(row(quantize, report))
     keras_time = report["milliseconds"]["keras"]["all"]
     keras_iou = 100 * report["quality"]["mean_iou"]["keras"]
-    rows.append(f"| Keras, all threads | | | {keras_time} | | | | {keras_iou:.2f} | |")
+    rows.append(f"| Keras, all threads | | | {keras_time} | | | | | {keras_iou:.2f} | |")
     print("\n".join(["", *rows]))
+    print(
+        f"\n{Path(model).parent.name}/{Path(model).name} at {size}, {report['quality']['images']} "
+        f"validation images; {os.cpu_count()} cores, {datetime.date.today()}; int8 calibrated on "
+        f"{CALIBRATION_IMAGES} training images."
+    )
 
 
 def row(name, report):
     quality, times = report["quality"], report["milliseconds"]["file"]
+    ratio = report["milliseconds"]["float"]["1"] / times["1"]
     left = ", ".join(f"{n} {op}" for op, n in report["not_delegated"].items())
     return (
-        f"| {name} | {report['megabytes']} | {times['1']} | {times['2']} "
-        f"| {quality['max_logit_difference']:.3g} "
+        f"| `{name}` | {report['megabytes']} | {times['1']} | {times['2']} "
+        f"| {ratio:.2f} | {quality['max_logit_difference']:.3g} "
         f"| {100 * quality['equal_labels']['file_float']:.3f} "
         f"| {100 * quality['equal_labels']['file_keras']:.3f} "
-        f"| {100 * quality['mean_iou']['file']:.2f} | {left} |"
+        f"| {100 * quality['mean_iou']['file']:.2f} | {left}; {report['partitions']} |"
     )
 
 

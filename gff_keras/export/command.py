@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
+from gff_keras.data import num_examples
 from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.export.precision import with_dtype
 from gff_keras.export.saved_model import MAX_PIXELS, check_directory, saved_model
@@ -57,7 +58,7 @@ def export_saved_model(
 def export_tflite(
     model: Positional[Path],
     out: Path,
-    size: str = "512x512",
+    size: str | None = None,
     quantize: Literal["none", "float16", "dynamic", "int8"] = "none",
     calibration: Path | None = None,
     outputs: tuple[Literal["classes", "logits", "confidences"], ...] = ("classes",),
@@ -68,9 +69,10 @@ def export_tflite(
     """Write a TFLite file with class names, and a report beside it.
 
     Args:
-        model: .keras file; labels.json beside it gives class names and palette.
+        model: .keras file; labels.json and recipe.json beside it tell classes and image size.
         out: .tflite file to write; its report goes to OUT.report.json and OUT.report.md.
-        size: HEIGHTxWIDTH of the images that the file takes.
+        size: HEIGHTxWIDTH of the images that the file takes; if not given, the image_size of the
+            recipe, or 512x512 if it has none.
         quantize: arithmetic of the file; int8 needs --calibration.
         calibration: folder of records with images like those to come.
         outputs: what the file gives, in this order; MediaPipe needs confidences first.
@@ -78,12 +80,15 @@ def export_tflite(
         evaluate_images: how many of its images to take; all if not given.
         overwrite: replace an existing file.
     """
+    shape = None if size is None else parse_size(size)
+    if evaluate is not None:
+        num_examples(evaluate, "val")  # asked before the long part
     predictor, labels = load_predictor(_keras_file(model))
     network = with_dtype(predictor.model, "float32")
     tflite(
         network,
         out,
-        parse_size(size),
+        shape or predictor.image_size or (512, 512),
         quantize=quantize,
         calibration=calibration,
         labels=labels,

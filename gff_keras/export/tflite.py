@@ -2,10 +2,11 @@
 
 Pixels go in as uint8 and the map of classes comes out as uint8: normalisation and argmax are
 inside. The file carries class names and palette (`tflite_metadata`). All operators are TFLite's
-own; XNNPACK, TFLite's fast path on CPUs, takes all of the network.
+own; XNNPACK, TFLite's fast path on CPUs, takes all of the network as one part, in float and int8.
 """
 
 import itertools
+import os
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from gff_keras.export.tflite_metadata import add_metadata
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 OUTPUTS = ("classes", "logits", "confidences")
 CALIBRATION_IMAGES = 32
+MAX_GIGABYTES = 2  # of logits, float32; devices have less
 
 
 def tflite(
@@ -55,6 +57,7 @@ def tflite(
     Raises:
         ValueError: an argument is none of these, or Keras runs on another backend.
         FileExistsError: the file exists.
+        OSError: its folder cannot be written to.
     """
     path = Path(path)
     _check(model, path, size, quantize, calibration, outputs, overwrite)
@@ -64,8 +67,12 @@ def tflite(
             f"labels name {labels.num_classes} classes, but the model predicts "
             f"{model.num_classes}; give the labels it was trained with."
         )
+    images = list(_calibration_images(calibration, size)) if quantize == "int8" else None
+    _make_folder(path.parent)  # before the long part
     model = foldable(model)
-    content = _convert(model, tuple(size), quantize, calibration, outputs)
+    # XNNPACK has products with a constant on the left in float only.
+    model.get_layer("context").transposed = quantize == "int8"
+    content = _convert(model, tuple(size), quantize, images, outputs)
     _write(path, add_metadata(content, outputs, labels))
     return path
 
@@ -91,7 +98,7 @@ def foldable(model):
     return copy
 
 
-def _convert(model, size, quantize, calibration, outputs):
+def _convert(model, size, quantize, images, outputs):
     import tensorflow as tf
 
     segmenter = model.segmenter()
@@ -112,7 +119,6 @@ def _convert(model, size, quantize, calibration, outputs):
     if quantize == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
-        images = list(_calibration_images(calibration, size))
         converter.representative_dataset = lambda: _with_progress(images)
     return converter.convert()
 
@@ -126,7 +132,7 @@ def _output(logits, name):
 
 
 def _calibration_images(calibration, size):
-    """Yield float32 images (1, *size, 3): up to `CALIBRATION_IMAGES`, spread over a split."""
+    """Yield uint8 images (1, *size, 3): up to `CALIBRATION_IMAGES`, spread over a split."""
     if isinstance(calibration, (str, Path)):
         step = max(1, num_examples(calibration, "train") // CALIBRATION_IMAGES)
         examples = evaluation_dataset(calibration, "train")
@@ -138,7 +144,7 @@ def _calibration_images(calibration, size):
             raise ValueError(
                 f"calibration gave an array of shape {image.shape}; give images (H, W, 3)."
             )
-        image = np.round(resized(image, size))
+        image = np.round(resized(image, size)).clip(0, 255).astype("uint8")
         image[0, 0, 0], image[0, -1, -1] = 0, 255  # pixels are integers with the step 1, exactly
         yield image
         count += 1
@@ -149,7 +155,7 @@ def _calibration_images(calibration, size):
 def _with_progress(images):
     bar = keras.utils.Progbar(len(images), unit_name="calibration image")
     for image in images:
-        yield [image]
+        yield [image.astype("float32")]
         bar.add(1)
 
 
@@ -165,6 +171,12 @@ def _check(model, path, size, quantize, calibration, outputs, overwrite):
         raise FileExistsError(f"{path} exists; choose another name, or overwrite it (--overwrite).")
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"size={size} is not (height, width) in pixels.")
+    gigabytes = 4 * size[0] * size[1] * model.num_classes / 2**30
+    if gigabytes > MAX_GIGABYTES:
+        raise ValueError(
+            f"size={size} makes logits of {gigabytes:.1f} GiB; choose a smaller size, images are "
+            "resized to it."
+        )
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize={quantize!r} is unknown; choose one of {QUANTIZATIONS}.")
     if (calibration is None) == (quantize == "int8"):
@@ -178,9 +190,17 @@ def _check(model, path, size, quantize, calibration, outputs, overwrite):
         raise ValueError(f"outputs={outputs} are not some of {OUTPUTS}, each once.")
 
 
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{folder} cannot be made ({error.strerror}); choose another.") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is not writable; choose another folder.")
+
+
 def _write(path, content):
     """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(content)

@@ -41,6 +41,7 @@ def tflite_report(
     """
     path = Path(path)
     size = TFLitePredictor(path).image_size
+    predictor = Predictor(model)
     with tempfile.TemporaryDirectory() as folder:
         float_path = Path(float_file or tflite(model, Path(folder) / "float.tflite", size))
         report = {
@@ -49,10 +50,12 @@ def tflite_report(
             "megabytes": round(path.stat().st_size / 1e6, 2),
             "float_megabytes": round(float_path.stat().st_size / 1e6, 2),
             **operators(path),
-            "milliseconds": _latencies({"file": path, "float": float_path}, model, size, repeats),
+            "milliseconds": _latencies(
+                {"file": path, "float": float_path}, predictor, size, repeats
+            ),
         }
         if evaluate is not None:
-            report["quality"] = _quality(path, float_path, model, size, evaluate, images)
+            report["quality"] = _quality(path, float_path, predictor, evaluate, images)
     path.with_suffix(".report.json").write_text(json.dumps(report, indent=1) + "\n")
     text = markdown(report)
     path.with_suffix(".report.md").write_text(text + "\n")
@@ -95,7 +98,7 @@ def _histogram(ops):
     return dict(collections.Counter(op["op_name"] for op in ops).most_common())
 
 
-def _latencies(paths, model, size, repeats):
+def _latencies(paths, predictor, size, repeats):
     """Milliseconds of the fastest run: of files by threads, of Keras with the threads it has."""
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), "uint8")
     times: dict[str, dict[str, float]] = {}
@@ -104,7 +107,6 @@ def _latencies(paths, model, size, repeats):
         for threads in THREADS:
             run = TFLitePredictor(path, threads).run
             times[name][str(threads)] = _fastest(lambda run=run: run(image), repeats)
-    predictor = Predictor(model)
     times["keras"] = {"all": _fastest(lambda: predictor.logits(image), repeats)}
     return times
 
@@ -119,12 +121,14 @@ def _fastest(function, repeats):
     return round(1000 * min(durations), 1)
 
 
-def _quality(path, float_path, model, size, records, images):
+def _quality(path, float_path, keras_model, records, images):
     """Compare logits, labels and mean IoU of the file, the float file and the Keras model."""
-    keras_model, float_file, file = Predictor(model), _Scores(float_path), _Scores(path)
-    metrics = {who: SegmentationMetrics(model.num_classes) for who in ("keras", "float", "file")}
+    float_file, file = _Scores(float_path), _Scores(path)
+    metrics = {
+        who: SegmentationMetrics(keras_model.num_classes) for who in ("keras", "float", "file")
+    }
     equal: collections.Counter = collections.Counter()
-    difference, pixels = 0.0, 0
+    difference, taken = 0.0, 0
     count = num_examples(records, "val")
     step = max(1, count // images) if images else 1
     examples = itertools.islice(evaluation_dataset(records, "val"), 0, None, step)
@@ -138,14 +142,14 @@ def _quality(path, float_path, model, size, records, images):
             difference = max(difference, float(np.abs(logits - reference).max()))
         for a, b in (("file", "keras"), ("file", "float"), ("float", "keras")):
             equal[f"{a}_{b}"] += int((classes[a] == classes[b]).sum())
-        pixels += reference.shape[0] * reference.shape[1]
+        taken += 1
         for who, found in classes.items():
             metrics[who].update_state(label, nearest(found, label.shape[1:])[None])
     return {
         "records": Path(records).name,
-        "images": pixels // (size[0] * size[1]),
+        "images": taken,
         "max_logit_difference": round(difference, 5) if logits is not None else None,
-        "equal_labels": {pair: n / pixels for pair, n in equal.items()},
+        "equal_labels": {pair: n / (taken * reference[..., 0].size) for pair, n in equal.items()},
         "mean_iou": {who: float(m.result()["mean_iou"]) for who, m in metrics.items()},
     }
 

@@ -6,6 +6,8 @@ W, known or not when the graph is traced, and lets the 3x3 convolution over the 
 computed on the bins themselves.
 """
 
+import itertools
+
 import keras
 from keras import ops
 
@@ -58,18 +60,6 @@ def _three_taps(matrix):
     return ops.reshape(taps, (-1, 3 * matrix.shape[1]))
 
 
-def _along_rows(matrix, x):
-    """`matrix` (m, H) times every column of (B, H, W, C): (B, m, W, C), without a transposition."""
-    height, width, channels = ops.shape(x)[1:]
-    flat = ops.matmul(matrix, ops.reshape(x, (-1, height, width * channels)))
-    return ops.reshape(flat, (-1, matrix.shape[0] or ops.shape(matrix)[0], width, channels))
-
-
-def _along_columns(matrix, x):
-    """`matrix` (m, W) times every row of (B, H, W, C): (B, H, m, C)."""
-    return ops.matmul(matrix, x)
-
-
 @keras.saving.register_keras_serializable(package="gff_keras")
 class PyramidPooling(keras.layers.Layer):
     """Add context to a feature map: averages over 1x1, 2x2, 3x3 and 6x6 bins.
@@ -83,6 +73,10 @@ class PyramidPooling(keras.layers.Layer):
         filters: output channels; C // len(bins) if None.
         dropout: rate after the last ReLU.
 
+    Attributes:
+        transposed: write products M x as (x^T M^T)^T, the constant on the right, for runtimes that
+            have no other in integers. False; it takes transpositions and changes no number.
+
     Call with (B, H, W, C); returns (B, H, W, filters).
     """
 
@@ -91,6 +85,7 @@ class PyramidPooling(keras.layers.Layer):
         self.bins = tuple(bins)
         self.filters = filters
         self.rate = dropout
+        self.transposed = False
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape):
@@ -114,35 +109,59 @@ class PyramidPooling(keras.layers.Layer):
         channels = x.shape[-1]
         width = channels // len(self.bins)
         kernel, *kernels = split_kernel(self.kernel, [channels] + [width] * len(self.bins))
-        y = conv2d(x, kernel)
-        for bins, branch, kernel in zip(self.bins, self.branches, kernels, strict=True):
-            pooled = branch(self.pool(x, bins), training=training)  # (B, bins, bins, width)
-            y = y + self.conv_upsampled(pooled, kernel, bins, spatial_size(x))
+        pooled = [
+            branch(bins, training=training)
+            for branch, bins in zip(self.branches, self.pool(x), strict=True)
+        ]
+        y = conv2d(x, kernel) + self.conv_upsampled(pooled, kernels, spatial_size(x))
         y = ops.relu(self.bn(y, training=training))
         return self.dropout(y, training=training)
 
-    def pool(self, x, bins):
-        """Exact adaptive average pooling, (B, H, W, C) -> (B, bins, bins, C)."""
+    def pool(self, x):
+        """Exact adaptive average pooling, (B, H, W, C) -> a list of (B, bins, bins, C)."""
         height, width = spatial_size(x)
-        rows = ops.cast(averaging_matrix(bins, height), x.dtype)
-        columns = ops.cast(averaging_matrix(bins, width), x.dtype)
-        return _along_columns(columns, _along_rows(rows, x))
+        rows = ops.concatenate([averaging_matrix(bins, height) for bins in self.bins], axis=0)
+        strips = self._along_rows(rows, x)  # (B, sum of bins, W, C)
+        return [
+            self._product(averaging_matrix(bins, width), strips[:, stop - bins : stop])
+            for bins, stop in zip(self.bins, itertools.accumulate(self.bins), strict=True)
+        ]
 
-    def conv_upsampled(self, pooled, kernel, bins, size):
-        """Upsample (B, bins, bins, C) to `size` and convolve with (3, 3, C, F), as small products.
+    def conv_upsampled(self, pooled, kernels, size):
+        """Upsample each (B, bins, bins, C) to `size`, convolve with its (3, 3, C, F), and add up.
 
         out[h, w] = sum_{dy, dx} K[dy, dx] up[h + dy, w + dx]   and   up = U_h pooled U_w^T,
-        so K acts on the bins and the shifts act on the rows of U_h and U_w.
+        so K acts on the bins and the shifts act on the rows of U_h and U_w, all as small products.
         """
-        rows = ops.cast(_three_taps(interpolation_matrix(size[0], bins)), pooled.dtype)
-        columns = ops.cast(_three_taps(interpolation_matrix(size[1], bins)), pooled.dtype)
-        channels, filters = kernel.shape[2:]
+        height, width = size
+        rows = [_three_taps(interpolation_matrix(height, bins)) for bins in self.bins]
+        strips = [self._strip(*x, width) for x in zip(pooled, kernels, strict=True)]
+        rows, strips = ops.concatenate(rows, axis=1), ops.concatenate(strips, axis=1)
+        return self._along_rows(rows, strips)  # (B, H, W, F)
+
+    def _strip(self, pooled, kernel, width):
+        """Convolve (B, bins, bins, C) with the rows of (3, 3, C, F): (B, 3 bins, width, F)."""
+        bins, (channels, filters) = pooled.shape[1], kernel.shape[2:]
         # A 1x1 convolution for every row of taps, whose taps then lie beside the bins.
         kernel = ops.reshape(ops.transpose(kernel, (0, 2, 1, 3)), (3, 1, 1, channels, 3 * filters))
         taps = [conv2d(pooled, kernel[y]) for y in range(3)]  # (B, bins, bins, 3 F)
         taps = ops.concatenate(taps, axis=2)  # (B, bins, 3 bins, 3 F)
         taps = ops.reshape(taps, (-1, 3 * bins, 3 * bins, filters))
-        return _along_columns(columns, _along_rows(rows, taps))  # (B, H, W, F)
+        return self._product(_three_taps(interpolation_matrix(width, bins)), taps)
+
+    def _along_rows(self, matrix, x):
+        """`matrix` (m, H) times every column of (B, H, W, C): (B, m, W, C)."""
+        height, width, channels = ops.shape(x)[1:]
+        flat = self._product(matrix, ops.reshape(x, (-1, height, width * channels)))
+        rows = matrix.shape[0] or ops.shape(matrix)[0]
+        return ops.reshape(flat, (-1, rows, width, channels))
+
+    def _product(self, matrix, x):
+        """`matrix` (m, n) times every (n, C) of (..., n, C): (..., m, C)."""
+        matrix = ops.cast(matrix, x.dtype)
+        if self.transposed:
+            return ops.swapaxes(ops.matmul(ops.swapaxes(x, -1, -2), ops.transpose(matrix)), -1, -2)
+        return ops.matmul(matrix, x)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters or input_shape[-1] // len(self.bins))
