@@ -7,13 +7,12 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from gff_keras.data import num_examples
 from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.export.precision import with_dtype
 from gff_keras.export.saved_model import MAX_PIXELS, check_directory, saved_model
 from gff_keras.export.tf_serving import docker_command
 from gff_keras.export.tflite import tflite
-from gff_keras.export.tflite_report import tflite_report
+from gff_keras.export.tflite_report import check_records, tflite_report
 
 
 def export_saved_model(
@@ -40,7 +39,7 @@ def export_saved_model(
     """
     check_directory(out.resolve(), overwrite)  # before a large model is loaded
     frame = None if size is None else parse_size(size)
-    predictor, labels = load_predictor(model, image_size)
+    predictor, labels = load_predictor(_keras_file(model), image_size)
     directory = saved_model(
         predictor.model,
         out,
@@ -70,7 +69,7 @@ def export_tflite(
 
     Args:
         model: .keras file; labels.json and recipe.json beside it tell classes and image size.
-        out: .tflite file to write; its report goes to OUT.report.json and OUT.report.md.
+        out: .tflite file to write; its report goes beside it, NAME.report.json and NAME.report.md.
         size: HEIGHTxWIDTH of the images that the file takes; if not given, the image_size of the
             recipe, or 512x512 if it has none.
         quantize: arithmetic of the file; int8 needs --calibration.
@@ -81,9 +80,9 @@ def export_tflite(
         overwrite: replace an existing file.
     """
     shape = None if size is None else parse_size(size)
-    if evaluate is not None:
-        num_examples(evaluate, "val")  # asked before the long part
     predictor, labels = load_predictor(_keras_file(model))
+    if evaluate is not None:  # before the long part
+        check_records(evaluate, predictor.num_classes, evaluate_images)
     network = with_dtype(predictor.model, "float32")
     tflite(
         network,

@@ -169,8 +169,13 @@ def _check(model, path, size, quantize, calibration, outputs, overwrite):
         raise ValueError(f"{path} does not end in .tflite; name the file so.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name, or overwrite it (--overwrite).")
-    if len(size) != 2 or min(size) < 1:
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or min(size) < 1:
         raise ValueError(f"size={size} is not (height, width) in pixels.")
+    if model.num_classes > 255:
+        raise ValueError(
+            f"the model has {model.num_classes} classes, but a TFLite file tells classes as bytes "
+            "and labels have 255 colours; serve it as a SavedModel."
+        )
     gigabytes = 4 * size[0] * size[1] * model.num_classes / 2**30
     if gigabytes > MAX_GIGABYTES:
         raise ValueError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from gff_keras.data import evaluation_dataset, num_examples
+from gff_keras.data import LabelSet, evaluation_dataset, num_examples
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.evaluation.tflite import TFLitePredictor, nearest
@@ -40,6 +40,8 @@ def tflite_report(
         Dictionary, as in the JSON file.
     """
     path = Path(path)
+    if evaluate is not None:
+        check_records(evaluate, model.num_classes, images)
     size = TFLitePredictor(path).image_size
     predictor = Predictor(model)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,6 +64,23 @@ def tflite_report(
     if verbose:
         print(text)
     return report
+
+
+def check_records(records, num_classes, images=None):
+    """Raise unless `records` have a validation split of as many classes, and `images` is positive.
+
+    Raises:
+        FileNotFoundError, ValueError: what is wrong, and the remedy.
+    """
+    num_examples(records, "val")
+    classes = LabelSet.from_records(records).num_classes
+    if classes != num_classes:
+        raise ValueError(
+            f"{records} has {classes} classes, but the model predicts {num_classes}; evaluate it "
+            "on the data set it was trained for."
+        )
+    if images is not None and images < 1:
+        raise ValueError(f"evaluate_images={images} must be positive; leave it out for all.")
 
 
 def operators(path):
