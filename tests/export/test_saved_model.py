@@ -1,6 +1,7 @@
 """What is exported answers as the Keras model does, at every size and in every option."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import gff_keras as gff
 from gff_keras.cli import main
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.export.precision import with_dtype
-from gff_keras.export.saved_model import _label_table, _warmup_size
+from gff_keras.export.saved_model import (
+    _label_table,
+    _publish,
+    _warmup_size,
+    check_directory,
+)
 from gff_keras.export.tf_serving import write_configuration
 from tests.export.conftest import LABELS, MAX_PIXELS, compare, traced
 
@@ -86,6 +92,7 @@ def test_half_width(rng, network):
     error = np.abs(given - tf.nn.softmax(exact))
     assert 1e-5 < error.max() < 0.5
     assert error.mean() < 0.01
+    compare(traced(half)("serving_default", images=images), half(images)["logits"].numpy())
     again = with_dtype(half, "float32")
     np.testing.assert_array_equal(again(images)["logits"], exact)
 
@@ -190,8 +197,10 @@ def test_edited_configuration_stays(tmp_path):
     [
         (["--out", "camvid"], "camvid does not end in a version number"),
         (["--out", "1", "--size", "512"], "size='512' is not HEIGHTxWIDTH"),
+        (["--out", "007"], "007 does not end in a version number"),
         (["--out", "2"], "2 exists; give the next version a number of its own, or --overwrite."),
         (["--out", "1", "--size", "99x99", "--max_pixels", "9800"], "is beyond max_pixels=9800"),
+        (["--out", "1", "--size", "9x9", "--image_size", "9", "9"], "leave out image_size=(9, 9)"),
     ],
 )
 def test_the_command_refuses(run_folder, tmp_path, monkeypatch, capsys, arguments, message):
@@ -209,7 +218,9 @@ def test_the_command_refuses(run_folder, tmp_path, monkeypatch, capsys, argument
     ("options", "message"),
     [
         ({"size": (0, 9)}, r"size=\(0, 9\) is not \(height, width\) in pixels"),
+        ({"size": (2, 16385)}, r"size=\(2, 16385\) has a side beyond 16384"),
         ({"image_size": (9,)}, r"image_size=\(9,\) is not"),
+        ({"image_size": (9, 9), "size": (9, 8)}, r"leave out image_size=\(9, 9\)"),
         ({"max_pixels": 0}, "max_pixels=0 must be positive"),
         ({"dtype": "int8"}, "dtype='int8' is unknown; choose one of float32"),
     ],
@@ -218,6 +229,37 @@ def test_what_makes_no_sense_is_refused(network, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         gff.export.saved_model(network, tmp_path / "1", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_backend_is_refused(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND is 'jax'; set KERAS_BACKEND=tensorflow"):
+        gff.export.saved_model(network, tmp_path / "1")
+
+
+def test_versions_are_numbers_of_64_bits():
+    check_directory(Path("0"), overwrite=False)
+    check_directory(Path("9" * 18), overwrite=False)
+    for name in ("9" * 20, "01", "1.0", "-1", "١"):
+        with pytest.raises(ValueError, match="does not end in a version number"):
+            check_directory(Path(name), overwrite=False)
+
+
+def test_a_version_made_meanwhile_stays(tmp_path):
+    version, directory = tmp_path / "new" / "1", tmp_path / "1"
+    version.mkdir(parents=True)
+    directory.mkdir()
+    with pytest.raises(FileExistsError, match="1 exists"):
+        _publish(version, directory, tmp_path / "aside", overwrite=False)
+    assert version.is_dir() and directory.is_dir()
+
+
+def test_a_version_comes_back_where_it_cannot_be_replaced(tmp_path):
+    directory = tmp_path / "1"
+    (directory / "old").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError):
+        _publish(tmp_path / "missing", directory, tmp_path / "aside", overwrite=True)
+    assert (directory / "old").is_dir()
 
 
 def test_warmup_fits_the_limit():
