@@ -56,7 +56,11 @@ def test_a_fixed_size(rng, network):
     compare(served("serving_default", images=images), network(images)["logits"].numpy())
     with pytest.raises((ValueError, TypeError)):
         served("serving_default", images=images[:, :32])
-    image = images_of(rng, (50, 61))[0]  # files still have any size
+
+
+@pytest.mark.slow
+def test_files_have_any_size_where_pixels_have_one(rng, network):
+    served, image = traced(network, image_size=(33, 47), fixed=True), images_of(rng, (50, 61))[0]
     png = tf.io.encode_png(image).numpy()
     logits = Predictor(network, (33, 47)).logits(image)
     compare(served("serving_bytes", images=[png]), logits[None])
