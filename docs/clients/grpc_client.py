@@ -2,7 +2,8 @@
 
     python grpc_client.py photo.jpg other.png --server localhost:8500 --model camvid
 
-Writes the classes of photo.jpg to photo_classes.pgm, a grey image whose values are the classes.
+Writes the classes of photo.jpg to photo_classes.pgm, a grey image whose values are the classes (16
+bits beyond 256 classes).
 
 The package tensorflow-serving-api has the messages as Python classes, but installs all of
 TensorFlow. Few of their fields are needed here, so this file writes and reads them itself: a
@@ -11,7 +12,10 @@ what follows.
 """
 
 import argparse
+import array
+import collections
 import struct
+import sys
 from pathlib import Path
 
 import grpc
@@ -105,19 +109,41 @@ def predict(channel, model, signature, name, value, outputs=()):
     return {bytes(entry[1]).decode(): read_tensor(entry[2]) for entry in entries}
 
 
-def segment(channel, model, files):
-    """Return classes and confidence (B, H, W) and sizes (B, 2) of encoded images.
+def segment(channel, model, files, outputs=()):
+    """Return `outputs` (all if none are named) of encoded images.
+
+    They are classes and confidence (B, H, W) and sizes (B, 2).
 
     They are memoryviews; `numpy.asarray` makes arrays of them without a copy. Image i fills the
     first `sizes[i, 0]` rows and `sizes[i, 1]` columns, the rest is padding.
     """
-    return predict(channel, model, "serving_bytes", "images", tensor(STRING, files))
+    return predict(channel, model, "serving_bytes", "images", tensor(STRING, files), outputs)
 
 
 def class_names(channel, model):
     """Return the names of the classes."""
     names = predict(channel, model, "labels", "request", tensor(INT32, [0]), ["names"])["names"]
     return [name.decode() for name in names]
+
+
+def classes_of(found, i):
+    """Return the classes of image i, row after row without padding, and its (height, width)."""
+    classes, size = found["classes"], (found["sizes"][i, 0], found["sizes"][i, 1])
+    _, rows, columns = classes.shape
+    values, start = array.array(classes.format), i * rows * columns
+    flat = classes.cast("B").cast(classes.format)
+    for at in range(start, start + size[0] * columns, columns):
+        values.frombytes(flat[at : at + size[1]].tobytes())
+    return values, size
+
+
+def write_pgm(path, values, size):
+    """Write a grey image of 8 bits, or of 16, the higher byte first."""
+    largest = 256**values.itemsize - 1
+    values = values[:]
+    if sys.byteorder == "little":
+        values.byteswap()
+    path.write_bytes(f"P5 {size[1]} {size[0]} {largest}\n".encode() + values.tobytes())
 
 
 def main():
@@ -130,20 +156,16 @@ def main():
     with grpc.insecure_channel(options.server, options=UNLIMITED) as channel:
         try:
             names = class_names(channel, options.model)
-            found = segment(channel, options.model, files)
+            found = segment(channel, options.model, files, ["classes", "sizes"])
         except grpc.RpcError as error:
             raise SystemExit(f"{options.server}: {error.code().name}: {error.details()}") from None
     for i, path in enumerate(options.images):
-        height, width = found["sizes"][i, 0], found["sizes"][i, 1]
-        _, _, row = found["classes"].shape
-        image = found["classes"].cast("B")[i * len(found["classes"].cast("B")) // len(files) :]
-        pixels = b"".join(bytes(image[y * row : y * row + width]) for y in range(height))
+        classes, size = classes_of(found, i)
         out = path.with_name(f"{path.stem}_classes.pgm")
-        out.write_bytes(f"P5 {width} {height} 255\n".encode() + pixels)
+        write_pgm(out, classes, size)
         print(f"{out}:")
-        for index, name in enumerate(names):
-            if index in pixels:
-                print(f"  {name:<20}{pixels.count(index) / len(pixels):7.1%}")
+        for index, count in sorted(collections.Counter(classes).items()):
+            print(f"  {names[index]:<20}{count / len(classes):7.1%}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import requests
 
 
 def predict(server, model, signature, inputs):
-    """Return the outputs of a signature: nested lists by name."""
+    """Return the outputs of a signature: nested lists by name, or one where there is one output."""
     url = f"{server}/v1/models/{model}:predict"
     reply = requests.post(url, json={"signature_name": signature, "inputs": inputs}, timeout=60)
     if not reply.ok:

@@ -8,7 +8,7 @@ import tyro
 from tyro.conf import Positional
 
 from gff_keras.evaluation.prediction import load_predictor
-from gff_keras.export.precision import with_dtype
+from gff_keras.export.precision import check_backend, with_dtype
 from gff_keras.export.saved_model import MAX_PIXELS, check_directory, saved_model
 from gff_keras.export.tf_serving import docker_command
 from gff_keras.export.tflite import tflite
@@ -30,13 +30,16 @@ def export_saved_model(
     Args:
         model: .keras file; labels.json and recipe.json beside it tell classes and image size.
         out: folder to write, named by a version number: served/camvid/1.
-        size: fixed size HEIGHTxWIDTH of all images, and of what the network sees.
-        image_size: height and width at which the network sees images of any size.
+        size: fixed size of all images, and of what the network sees, as HEIGHTxWIDTH: 360x480.
+        image_size: height and width at which the network sees images of any size, as two numbers:
+            360 480. Not together with --size; the run folder's if neither is given.
         dtype: float32, or mixed_bfloat16 (half the width); the model's own if not given.
-        flip: average the probabilities with those of the mirrored image: twice the time.
+        flip: average the probabilities with those of the mirrored image: twice the time. Best at
+            a width of 8 k + 1, such as 360x481, where grids of images and mirror images are one.
         max_pixels: most pixels that an image may have.
         overwrite: replace this version.
     """
+    check_backend("SavedModels")
     check_directory(out.resolve(), overwrite)  # before a large model is loaded
     frame = None if size is None else parse_size(size)
     predictor, labels = load_predictor(_keras_file(model), image_size)
@@ -44,7 +47,7 @@ def export_saved_model(
         predictor.model,
         out,
         labels,
-        image_size=predictor.image_size,
+        image_size=predictor.image_size if frame is None else image_size,
         size=frame,
         dtype=dtype,
         flip=flip,

@@ -9,7 +9,10 @@ import tensorflow as tf
 
 MAX_SIDE = 16384  # resizing holds a matrix of a side by the network's side
 _MAX_BLOCKS = 4096  # of a file, that are searched for its orientation
+_MAX_SCANS = 100  # of a progressive JPEG, each a walk over all pixels; encoders write about ten
+_MAX_UNFOLDED = 32  # texts and profiles in a PNG, each of which may unfold to 8 MB
 _PNG = b"\x89PNG\r\n\x1a\n"
+_EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112
 
 
@@ -25,20 +28,21 @@ def read_headers(images, max_pixels):
         (B,), EXIF's 1..8.
 
     Raises:
-        InvalidArgumentError: an image is neither JPEG nor PNG, or too large.
+        InvalidArgumentError: an image is neither JPEG nor PNG, or would take too much to decode.
     """
 
     def read(item):
         i, data = item
         is_png = tf.strings.substr(data + b"\0" * 8, 0, 8) == _PNG
         is_jpeg = tf.strings.substr(data + b"\0" * 3, 0, 3) == b"\xff\xd8\xff"
-        known = _require(is_png | is_jpeg, "image ", i, " of the batch is neither JPEG nor PNG")
+        name = tf.strings.join(["image ", tf.strings.as_string(i), " of the batch"])
+        known = _require(is_png | is_jpeg, name, " is neither JPEG nor PNG")
         with tf.control_dependencies([known]):
-            size = tf.cond(is_png, lambda: _png_size(data), lambda: _jpeg_size(data))
+            size = tf.cond(is_png, lambda: _png_size(data, name), lambda: _jpeg_size(data, name))
         small = tf.reduce_prod(size) <= max_pixels
         fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= MAX_SIDE) & small
         limit = f" pixels; the limit is {max_pixels}, and {MAX_SIDE} for a side"
-        checked = _require(fits, "image ", i, " of the batch has ", size[0], " x ", size[1], limit)
+        checked = _require(fits, name, " has ", size[0], " x ", size[1], limit)
         with tf.control_dependencies([checked]):
             start = tf.cond(is_png, lambda: _find_in_png(data), lambda: _find_in_jpeg(data))
         orientation = tf.cond(start < 0, lambda: 1, lambda: _read_orientation(data, start))
@@ -62,30 +66,39 @@ def decode(data, orientation):
         lambda: tf.io.decode_png(data, channels=3),
     )
     turned = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
-    rows = tf.where(_one_of(orientation, (3, 4, 7, 8)), -1, 1)
-    columns = tf.where(_one_of(orientation, (2, 3, 6, 7)), -1, 1)
+    rows = tf.where(_is_any(orientation, (3, 4, 7, 8)), -1, 1)
+    columns = tf.where(_is_any(orientation, (2, 3, 6, 7)), -1, 1)
     return tf.ensure_shape(turned[::rows, ::columns], (None, None, 3))
 
 
 def _require(condition, *parts):
-    texts = [x if isinstance(x, str) else tf.strings.as_string(x) for x in parts]
+    tensors = [tf.convert_to_tensor(part) for part in parts]
+    texts = [x if x.dtype == tf.string else tf.strings.as_string(x) for x in tensors]
     return tf.debugging.Assert(condition, [tf.strings.join(texts)])
 
 
-def _one_of(x, values):
-    return tf.reduce_any(x == tf.constant(values, x.dtype))
+def _is_any(x, values):
+    return tf.reduce_any(x[..., None] == tf.constant(values, x.dtype), -1)
 
 
-def _png_size(data):
+def _png_size(data, name):
     """(height, width), int64, of the header that must come first."""
     header = _bytes(data, 12, 12)
-    is_header = _equal(header[:4], b"IHDR")
-    with tf.control_dependencies([_require(is_header, "a PNG has no header")]):
+    has_header = _require(_equal(header[:4], b"IHDR"), name, " is a PNG without a header")
+    unfolded = sum(_occurrences(data, kind) for kind in (b"zTXt", b"iTXt", b"iCCP"))
+    limit = f" compressed texts and profiles; the limit is {_MAX_UNFOLDED}"
+    few = _require(unfolded <= _MAX_UNFOLDED, name, " has ", unfolded, limit)
+    with tf.control_dependencies([has_header, few]):
         return tf.stack([_big_endian(header[8:12]), _big_endian(header[4:8])])
 
 
-def _jpeg_size(data):
-    return _int64(tf.io.extract_jpeg_shape(data)[:2])
+def _jpeg_size(data, name):
+    scans = _occurrences(data, b"\xff\xda")
+    # What follows the pixels (a film of the moment) holds the mark by chance, once in 65536 bytes.
+    limit = _MAX_SCANS + _length(data) // 16384
+    few = _require(scans <= limit, name, " has ", scans, " scans; the limit is ", limit)
+    with tf.control_dependencies([few]):
+        return _int64(tf.io.extract_jpeg_shape(data)[:2])
 
 
 def _find_in_jpeg(data):
@@ -93,12 +106,12 @@ def _find_in_jpeg(data):
 
     def is_segment(at, found):
         head = _bytes(data, at, 2)
-        begins_pixels = _one_of(head[1], (0xDA, 0xD9))
+        begins_pixels = _is_any(head[1], (0xDA, 0xD9))
         return (found < 0) & (head[0] == 0xFF) & ~begins_pixels
 
     def step(at, found):
         head = _bytes(data, at, 10)
-        is_exif = _equal(head[4:], b"Exif\0\0")
+        is_exif = _equal(head[4:], _EXIF)
         found = tf.where(is_exif & (head[1] == 0xE1), at + 10, found)
         is_filling = head[1] == 0xFF
         return at + tf.where(is_filling, _int64(1), 2 + _big_endian(head[2:4])), found
@@ -107,8 +120,11 @@ def _find_in_jpeg(data):
 
 
 def _find_in_png(data):
-    def is_chunk(at, found):
-        return (found < 0) & (at + 12 <= _length(data))
+    """Where the EXIF data start; of several chunks the last counts, as for Pillow."""
+
+    def is_chunk(at, _):
+        is_last = _equal(_bytes(data, at + 4, 4), b"IEND")
+        return (at + 12 <= _length(data)) & ~is_last
 
     def step(at, found):
         head = _bytes(data, at, 8)
@@ -129,6 +145,7 @@ def _search(condition, step, start):
 
 def _read_orientation(data, start):
     """Orientation in the first directory of a TIFF structure; 1 if there is none, or nonsense."""
+    start += tf.where(_equal(_bytes(data, start, 6), _EXIF), _int64(len(_EXIF)), 0)  # once more
     header = _bytes(data, start, 8)
     little, big = _equal(header[:4], b"II*\0"), _equal(header[:4], b"MM\0*")
 
@@ -140,9 +157,12 @@ def _read_orientation(data, start):
     count = tf.minimum(count, tf.maximum(_length(data) - directory - 2, 0) // 12)
     entries = tf.reshape(_bytes(data, directory + 2, 12 * count), (-1, 12))
     fields = tf.stack([number(entries[:, at : at + n]) for at, n in ((0, 2), (2, 2), (4, 4))], 1)
-    is_orientation = tf.reduce_all(fields == _int64([_ORIENTATION, 3, 1]), 1)  # one short integer
-    values = tf.boolean_mask(number(entries[:, 8:10]), is_orientation)
-    value = tf.concat([_int64([1]), values], 0)[-1]
+    tag, kind, length = tf.unstack(fields, axis=1)
+    is_short = _is_any(kind, (3, 8)) & _is_any(length, (1, 2))  # of two the first counts
+    is_long = _is_any(kind, (4, 9)) & (length == 1)
+    values = tf.where(is_short, number(entries[:, 8:10]), number(entries[:, 8:12]))
+    values = tf.boolean_mask(values, (tag == _ORIENTATION) & (is_short | is_long))
+    value = tf.concat([values, _int64([1])], 0)[0]
     return tf.cast(
         tf.where((little | big) & (value >= 1) & (value <= 8), value, _int64(1)), tf.int32
     )
@@ -159,6 +179,14 @@ def _bytes(data, start, count):
 
 def _equal(numbers, text):
     return tf.reduce_all(numbers == _int64(list(text)))
+
+
+def _occurrences(data, pattern):
+    """How often `pattern` stands anywhere in a string, int64."""
+    numbers = tf.io.decode_raw(data, tf.uint8)
+    count = tf.maximum(tf.size(numbers) - len(pattern) + 1, 0)
+    found = [numbers[at : at + count] == byte for at, byte in enumerate(pattern)]
+    return tf.math.count_nonzero(tf.reduce_all(found, 0))
 
 
 def _length(data):

@@ -1,8 +1,17 @@
-"""Copies of a network that compute in another width."""
+"""The arithmetic of what is exported: TensorFlow's, in the width that is asked for."""
 
 import keras
 
 DTYPES = ("float32", "mixed_bfloat16")
+
+
+def check_backend(what):
+    """Raise unless Keras runs on TensorFlow, whose graph is exported as `what`."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"{what} are made from TensorFlow's graph, but KERAS_BACKEND is "
+            f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow."
+        )
 
 
 def with_dtype(model, dtype):

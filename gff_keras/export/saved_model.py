@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from gff_keras.data.labels import IGNORE_LABEL
 from gff_keras.export.encoded_images import MAX_SIDE
-from gff_keras.export.precision import with_dtype
+from gff_keras.export.precision import check_backend, with_dtype
 from gff_keras.export.serving_graph import ServedSegmenter
 from gff_keras.export.tf_serving import write_configuration, write_warmup
 from gff_keras.visualization import default_palette
@@ -41,9 +42,11 @@ def saved_model(
         labels: `LabelSet` that the model was trained with; "class 0" ... if None.
         image_size: (height, width) at which the network sees images; their own size if None.
             Results have the size of the image in any case.
-        size: (height, width) of all images given as pixels, and of what the network sees.
+        size: (height, width) of all images given as pixels, and of what the network sees; instead
+            of `image_size`.
         dtype: dtype policy of the network, "float32" or "mixed_bfloat16"; its own if None.
-        flip: average the probabilities with those of the mirrored image.
+        flip: average the probabilities with those of the mirrored image; best at a width of 8 k + 1
+            (docs/alignment.md).
         max_pixels: most pixels that an image may have.
         overwrite: replace the folder.
 
@@ -51,17 +54,14 @@ def saved_model(
         Path of the folder.
 
     Raises:
-        ValueError: the folder's name is no version, or an argument makes no sense.
+        ValueError: the folder's name is no version, an argument makes no sense, or Keras runs on
+            another backend.
         FileExistsError: the folder exists.
     """
     directory = Path(directory).resolve()
+    check_backend("SavedModels")
     check_directory(directory, overwrite)
-    _check_size("size", size)
-    _check_size("image_size", image_size)
-    if max_pixels < 1:
-        raise ValueError(f"max_pixels={max_pixels} must be positive.")
-    if size and size[0] * size[1] > max_pixels:
-        raise ValueError(f"size={size} is beyond max_pixels={max_pixels}; raise max_pixels.")
+    _check_sizes(size, image_size, max_pixels)
     table = _label_table(model, labels)
     if dtype is not None:
         model = with_dtype(model, dtype)
@@ -86,16 +86,14 @@ def saved_model(
         version = folder / directory.name
         tf.saved_model.save(module, str(version), signatures=served.functions())
         write_warmup(version, directory.parent.name, _warmup_size(size or image_size, max_pixels))
-        if directory.exists():
-            directory.rename(folder / "replaced")
-        version.rename(directory)
+        _publish(version, directory, folder / "replaced", overwrite)
     write_configuration(directory.parent)
     return directory
 
 
 def check_directory(directory, overwrite):
     """Raise unless `directory` is named by a version and may be written."""
-    if not (directory.name.isascii() and directory.name.isdigit()):
+    if not re.fullmatch("0|[1-9][0-9]{0,17}", directory.name):  # as int64 is written
         raise ValueError(
             f"{directory} does not end in a version number, by which TF Serving finds models; "
             f"give {directory}/1."
@@ -106,9 +104,34 @@ def check_directory(directory, overwrite):
         )
 
 
-def _check_size(name, size):
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise ValueError(f"{name}={size} is not (height, width) in pixels.")
+def _check_sizes(size, image_size, max_pixels):
+    for name, value in (("size", size), ("image_size", image_size)):
+        if value is not None and (len(value) != 2 or min(value) < 1):
+            raise ValueError(f"{name}={value} is not (height, width) in pixels.")
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels={max_pixels} must be positive.")
+    if size and image_size:
+        raise ValueError(
+            f"size={size} is what the network sees; leave out image_size={image_size}."
+        )
+    if size and size[0] * size[1] > max_pixels:
+        raise ValueError(f"size={size} is beyond max_pixels={max_pixels}; raise max_pixels.")
+    if size and max(size) > MAX_SIDE:
+        raise ValueError(f"size={size} has a side beyond {MAX_SIDE}; give a smaller one.")
+
+
+def _publish(version, directory, aside, overwrite):
+    """Move a finished version to its place; what it replaces comes back if that fails."""
+    check_directory(directory, overwrite)  # again: it may have been made meanwhile
+    replaces = directory.exists()
+    if replaces:
+        directory.rename(aside)
+    try:
+        version.rename(directory)
+    except BaseException:
+        if replaces:
+            aside.rename(directory)
+        raise
 
 
 def _warmup_size(size, max_pixels):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from gff_keras.export.encoded_images import MAX_SIDE, decode, read_headers
 from gff_keras.layers.resizing import resize_antialiased
 
-BATCH = 8  # images of `max_pixels` that one request may hold
+BATCH = 8  # images that one request, or TF Serving's batch of several, may hold
 
 
 class ServedSegmenter:
@@ -67,10 +67,10 @@ class ServedSegmenter:
 
     def _segment_encoded(self, images):
         """The same of JPEG and PNG files, one after the other, padded to the largest."""
-        sizes, orientations = read_headers(images, self._max_pixels)
+        with tf.control_dependencies([_small_batch(tf.size(images))]):
+            sizes, orientations = read_headers(tf.identity(images), self._max_pixels)
         height, width = tf.unstack(tf.reduce_max(sizes, 0))
-        filled = tf.debugging.Assert(tf.size(images) > 0, ["the batch is empty"])
-        with tf.control_dependencies([filled, self._small_batch(tf.size(images), height, width)]):
+        with tf.control_dependencies([self._small_canvas(tf.size(images), height, width)]):
             images = tf.identity(images)
 
         def answer(item):
@@ -107,6 +107,8 @@ class ServedSegmenter:
         """Names, colours and the limit, once for each number in `request`: TF Serving's way."""
         names, palette = tf.constant(self._names), tf.constant(self._palette, tf.uint8)
         count = tf.size(request)
+        with tf.control_dependencies([_small_batch(count)]):
+            count = tf.identity(count)
         return {
             "names": tf.tile(names[None], (count, 1)),
             "palette": tf.tile(palette[None], (count, 1, 1)),
@@ -114,7 +116,7 @@ class ServedSegmenter:
         }
 
     def _checked(self, images):
-        """`images`, once they are known to be no larger than allowed."""
+        """`images`, once they are known to be no larger and no more than allowed."""
         count, height, width, _ = tf.unstack(tf.shape(images, tf.int64))
         fits = (
             (tf.minimum(height, width) > 0)
@@ -123,14 +125,15 @@ class ServedSegmenter:
         )
         message = f"pixels; the limit is {self._max_pixels}, and {MAX_SIDE} for a side"
         small = tf.debugging.Assert(fits, ["the images have", height, width, message])
-        with tf.control_dependencies([small, self._small_batch(count, height, width)]):
+        with tf.control_dependencies([small, _small_batch(count)]):
             return tf.identity(images)
 
-    def _small_batch(self, count, height, width):
+    def _small_canvas(self, count, height, width):
+        """Images of different shapes, padded to one size, can be much more than each of them."""
         total = tf.cast(count, tf.int64) * tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
         return tf.debugging.Assert(
             total <= BATCH * self._max_pixels,
-            ["the batch has", total, f"pixels; the limit is {BATCH * self._max_pixels}"],
+            ["the padded batch has", total, f"pixels; the limit is {BATCH * self._max_pixels}"],
         )
 
     def _answer(self, images):
@@ -166,6 +169,12 @@ class ServedSegmenter:
     def _sees(self, images):
         """Whether the network sees images at the size that they have."""
         return self._image_size in (None, tuple(images.shape[1:3]))
+
+
+def _small_batch(count):
+    return tf.debugging.Assert(
+        (count > 0) & (count <= BATCH), ["the batch has", count, f"images; give 1 to {BATCH}"]
+    )
 
 
 def _traced(function, spec):

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from gff_keras.export.serving_graph import BATCH
+
 _MODELS = """\
 # tensorflow_model_server --model_config_file=/models/{name}/models.config
 model_config_list {{
@@ -22,7 +24,7 @@ _BATCHING = """\
 # For --enable_batching: requests of several clients run as one batch. Images given as pixels must
 # have one size in all of them: export with --size, or let clients send files (serving_bytes).
 # One bad image fails all requests of its batch.
-max_batch_size {{ value: 8 }}  # a request with more images is refused
+max_batch_size {{ value: {batch} }}  # the model's own limit: a request with more is refused
 batch_timeout_micros {{ value: 5000 }}  # how long the first request waits for others
 max_enqueued_batches {{ value: 32 }}  # beyond these, clients are told to come back (UNAVAILABLE)
 num_batch_threads {{ value: 2 }}  # batches at the same time; each takes the memory of a batch
@@ -67,7 +69,7 @@ def write_configuration(base):
     """Write models.config and batching.config into the model's folder, where they are missing."""
     for file, text in (("models.config", _MODELS), ("batching.config", _BATCHING)):
         if not (base / file).exists():  # it may have been edited since the last version
-            (base / file).write_text(text.format(name=base.name), encoding="utf-8")
+            (base / file).write_text(text.format(name=base.name, batch=BATCH), encoding="utf-8")
 
 
 def docker_command(base):

@@ -89,7 +89,8 @@ def resize_antialiased(x, size):
     """Resize images bilinearly with half-pixel centres, averaging what a smaller image leaves out.
 
     That is `tf.image.resize(antialias=True)` as products with two matrices, since its operation is
-    unknown to most runtimes that read a SavedModel.
+    unknown to most runtimes that read a SavedModel. On GPUs that multiply float32 as TF32
+    (TensorFlow's default there) pixels are off by about a tenth of a grey level.
 
     Args:
         x: float32 tensor (B, H, W, C).

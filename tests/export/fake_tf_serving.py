@@ -79,7 +79,8 @@ def serve_rest(signatures, name):
             request = request_from_json(signatures, name, body)
             outputs = predict(signatures, request).outputs
             arrays = {key: tf.make_ndarray(value) for key, value in outputs.items()}
-            return {key: decoded(value.tolist()) for key, value in arrays.items()}
+            lists = {key: decoded(value.tolist()) for key, value in arrays.items()}
+            return lists if len(lists) > 1 else next(iter(lists.values()))
 
         def log_message(self, *_):
             pass

@@ -1,6 +1,7 @@
 """What is exported answers as the Keras model does, at every size and in every option."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import gff_keras as gff
 from gff_keras.cli import main
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.export.precision import with_dtype
-from gff_keras.export.saved_model import _label_table, _warmup_size
+from gff_keras.export.saved_model import (
+    _label_table,
+    _publish,
+    _warmup_size,
+    check_directory,
+)
 from gff_keras.export.tf_serving import write_configuration
 from tests.export.conftest import LABELS, MAX_PIXELS, compare, traced
 
@@ -50,7 +56,11 @@ def test_a_fixed_size(rng, network):
     compare(served("serving_default", images=images), network(images)["logits"].numpy())
     with pytest.raises((ValueError, TypeError)):
         served("serving_default", images=images[:, :32])
-    image = images_of(rng, (50, 61))[0]  # files still have any size
+
+
+@pytest.mark.slow
+def test_files_have_any_size_where_pixels_have_one(rng, network):
+    served, image = traced(network, image_size=(33, 47), fixed=True), images_of(rng, (50, 61))[0]
     png = tf.io.encode_png(image).numpy()
     logits = Predictor(network, (33, 47)).logits(image)
     compare(served("serving_bytes", images=[png]), logits[None])
@@ -86,6 +96,7 @@ def test_half_width(rng, network):
     error = np.abs(given - tf.nn.softmax(exact))
     assert 1e-5 < error.max() < 0.5
     assert error.mean() < 0.01
+    compare(traced(half)("serving_default", images=images), half(images)["logits"].numpy())
     again = with_dtype(half, "float32")
     np.testing.assert_array_equal(again(images)["logits"], exact)
 
@@ -139,9 +150,22 @@ def test_only_what_is_served_is_saved(exported, network):
 def test_larger_images_are_refused(signatures):
     side = int(MAX_PIXELS**0.5)
     signatures("serving_default", images=np.zeros((1, side, side, 3), "uint8"))
-    for shape in ((1, side, side + 1, 3), (1, 1, 16385, 3), (1, 0, 5, 3), (9, side, side, 3)):
+    for shape in ((1, side, side + 1, 3), (1, 1, 16385, 3), (1, 0, 5, 3)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="limit is"):
             signatures("serving_default", images=np.zeros(shape, "uint8"))
+
+
+def test_batches_are_neither_empty_nor_large(signatures):
+    """Images of one pixel too: each may be enlarged to the size of the network."""
+    for count in (0, 9):
+        for name in ("serving_default", "probabilities", "gates"):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="images; give 1 to 8"):
+                signatures(name, images=np.zeros((count, 8, 8, 3), "uint8"))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="images; give 1 to 8"):
+            signatures("serving_bytes", images=np.full(count, "no image", "S"))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="images; give 1 to 8"):
+            signatures("labels", request=np.zeros(count, "int32"))
+    assert len(signatures("labels", request=np.zeros(8, "int32"))["names"]) == 8
 
 
 def test_batches_of_several_clients_are_one_batch(rng, signatures):
@@ -177,8 +201,10 @@ def test_edited_configuration_stays(tmp_path):
     [
         (["--out", "camvid"], "camvid does not end in a version number"),
         (["--out", "1", "--size", "512"], "size='512' is not HEIGHTxWIDTH"),
+        (["--out", "007"], "007 does not end in a version number"),
         (["--out", "2"], "2 exists; give the next version a number of its own, or --overwrite."),
         (["--out", "1", "--size", "99x99", "--max_pixels", "9800"], "is beyond max_pixels=9800"),
+        (["--out", "1", "--size", "9x9", "--image_size", "9", "9"], "leave out image_size=(9, 9)"),
     ],
 )
 def test_the_command_refuses(run_folder, tmp_path, monkeypatch, capsys, arguments, message):
@@ -196,7 +222,9 @@ def test_the_command_refuses(run_folder, tmp_path, monkeypatch, capsys, argument
     ("options", "message"),
     [
         ({"size": (0, 9)}, r"size=\(0, 9\) is not \(height, width\) in pixels"),
+        ({"size": (2, 16385)}, r"size=\(2, 16385\) has a side beyond 16384"),
         ({"image_size": (9,)}, r"image_size=\(9,\) is not"),
+        ({"image_size": (9, 9), "size": (9, 8)}, r"leave out image_size=\(9, 9\)"),
         ({"max_pixels": 0}, "max_pixels=0 must be positive"),
         ({"dtype": "int8"}, "dtype='int8' is unknown; choose one of float32"),
     ],
@@ -205,6 +233,37 @@ def test_what_makes_no_sense_is_refused(network, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         gff.export.saved_model(network, tmp_path / "1", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_backend_is_refused(network, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND is 'jax'; set KERAS_BACKEND=tensorflow"):
+        gff.export.saved_model(network, tmp_path / "1")
+
+
+def test_versions_are_numbers_of_64_bits():
+    check_directory(Path("0"), overwrite=False)
+    check_directory(Path("9" * 18), overwrite=False)
+    for name in ("9" * 20, "01", "1.0", "-1", "١"):
+        with pytest.raises(ValueError, match="does not end in a version number"):
+            check_directory(Path(name), overwrite=False)
+
+
+def test_a_version_made_meanwhile_stays(tmp_path):
+    version, directory = tmp_path / "new" / "1", tmp_path / "1"
+    version.mkdir(parents=True)
+    directory.mkdir()
+    with pytest.raises(FileExistsError, match="1 exists"):
+        _publish(version, directory, tmp_path / "aside", overwrite=False)
+    assert version.is_dir() and directory.is_dir()
+
+
+def test_a_version_comes_back_where_it_cannot_be_replaced(tmp_path):
+    directory = tmp_path / "1"
+    (directory / "old").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError):
+        _publish(tmp_path / "missing", directory, tmp_path / "aside", overwrite=True)
+    assert (directory / "old").is_dir()
 
 
 def test_warmup_fits_the_limit():

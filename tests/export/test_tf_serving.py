@@ -19,6 +19,7 @@ from google.protobuf import (
     text_format,
     wrappers_pb2,
 )
+from PIL import Image
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -172,6 +173,30 @@ def check_command(module, address, pixels, files, predictor, tmp_path, monkeypat
         np.testing.assert_array_equal(classes, expected)
         for i, name in enumerate(LABELS.classes):
             assert (f"{name:<20}{(expected == i).mean():7.1%}" in out) == (i in expected)
+
+
+def test_the_grpc_client_writes_classes_of_16_bits(rng, tmp_path):
+    grpc_client = client("grpc_client")
+    classes = rng.integers(0, 300, (2, 9, 11), "uint16")
+    sizes = np.array([[9, 5], [4, 11]], "int32")
+    found = {"classes": memoryview(classes), "sizes": memoryview(sizes)}
+    for i, (height, width) in enumerate(sizes):
+        values, size = grpc_client.classes_of(found, i)
+        assert size == (height, width)
+        grpc_client.write_pgm(tmp_path / "classes.pgm", values, size)
+        with Image.open(tmp_path / "classes.pgm") as image:
+            np.testing.assert_array_equal(image, classes[i, :height, :width])
+
+
+def test_one_output_comes_without_its_name(rng, signatures, predictor):
+    server, address = fake_tf_serving.serve_rest(signatures, "blocks")
+    try:
+        image = rng.integers(0, 256, (9, 11, 3), "uint8")
+        inputs = {"images": [image.tolist()]}
+        found = client("rest_client").predict(address, "blocks", "probabilities", inputs)
+    finally:
+        server.shutdown()
+    compare({"probabilities": np.array(found)}, predictor.logits(image)[None])
 
 
 def test_the_grpc_clients_bytes_are_the_protocols(images):
