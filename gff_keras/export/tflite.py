@@ -15,7 +15,7 @@ import numpy as np
 from gff_keras.data import evaluation_dataset, num_examples
 from gff_keras.evaluation.prediction import generic_labels
 from gff_keras.evaluation.resizing import resized
-from gff_keras.export.precision import with_dtype
+from gff_keras.export.precision import check_backend, with_dtype
 from gff_keras.export.tflite_metadata import add_metadata
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
@@ -160,11 +160,7 @@ def _with_progress(images):
 
 
 def _check(model, path, size, quantize, calibration, outputs, overwrite):
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"TFLite files are made from TensorFlow's graph, but KERAS_BACKEND is "
-            f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow."
-        )
+    check_backend("TFLite files")
     if path.suffix != ".tflite":
         raise ValueError(f"{path} does not end in .tflite; name the file so.")
     if path.exists() and not overwrite:
