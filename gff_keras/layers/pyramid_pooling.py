@@ -157,11 +157,17 @@ class PyramidPooling(keras.layers.Layer):
         return ops.reshape(flat, (-1, rows, width, channels))
 
     def _product(self, matrix, x):
-        """`matrix` (m, n) times every (n, C) of (..., n, C): (..., m, C)."""
-        matrix = ops.cast(matrix, x.dtype)
+        """`matrix` (m, n) times every (n, C) of (..., n, C): (..., m, C).
+
+        In float32 under any policy, as averages over whole maps need it.
+        """
+        wide = keras.backend.result_type(x.dtype, "float32")
+        matrix, y = ops.cast(matrix, wide), ops.cast(x, wide)
         if self.transposed:
-            return ops.swapaxes(ops.matmul(ops.swapaxes(x, -1, -2), ops.transpose(matrix)), -1, -2)
-        return ops.matmul(matrix, x)
+            y = ops.swapaxes(ops.matmul(ops.swapaxes(y, -1, -2), ops.transpose(matrix)), -1, -2)
+        else:
+            y = ops.matmul(matrix, y)
+        return ops.cast(y, x.dtype)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters or input_shape[-1] // len(self.bins))
