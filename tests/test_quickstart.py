@@ -9,7 +9,7 @@ from gff_keras import cli, quickstart
 from recipes import street_scenes_resnet18
 
 
-def test_the_whole_way(tmp_path, monkeypatch, capsys):
+def test_the_whole_way(tmp_path, monkeypatch, capsys, eager):
     """From drawing to pictures with a handful of small scenes."""
     scenes = {"train": 8, "val": 3, "height": 64, "width": 96}
     monkeypatch.setattr(quickstart, "SCENES", scenes)

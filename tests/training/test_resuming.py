@@ -27,7 +27,9 @@ from tests.tiny import eagerly
 ROOT = Path(__file__).parents[2]
 RECIPE = """
 from pathlib import Path
+import tensorflow as tf
 from tests.tiny import tiny_recipe
+tf.config.run_functions_eagerly(True)
 RECIPE = tiny_recipe(Path({data!r}), Path("runs/tiny"))
 """
 
@@ -72,7 +74,16 @@ def interrupted(command, number, checkpoint):
     return process.returncode, out, err
 
 
-def test_preempted_then_killed_then_resumed_equals_straight(recipe_file, trained, tmp_path):
+@pytest.fixture(scope="module")
+def straight(tiny_recipe, tmp_path_factory):
+    """A run of two epochs, eagerly, that nothing interrupts."""
+    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight")
+    with eagerly():
+        _, history = train(recipe, verbose=0)
+    return recipe, history
+
+
+def test_preempted_then_killed_then_resumed_equals_straight(recipe_file, straight, tmp_path, eager):
     """As a job script does it: always the same command, with --resume."""
     out = tmp_path / "run"
     arguments = ["train", str(recipe_file), "--out", str(out), "--resume"]
@@ -89,16 +100,7 @@ def test_preempted_then_killed_then_resumed_equals_straight(recipe_file, trained
     assert "going on after step" in stdout
     assert (out / "run.lock").exists()  # of the process that is no more
     assert main(arguments) == 0
-    assert_same_run(out, trained[0].out)
-
-
-@pytest.fixture(scope="module")
-def straight(tiny_recipe, tmp_path_factory):
-    """A run of one epoch, eagerly, that nothing interrupts."""
-    recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "straight", epochs=1)
-    with eagerly():
-        _, history = train(recipe, verbose=0)
-    return recipe, history
+    assert_same_run(out, straight[0].out)
 
 
 @pytest.fixture
@@ -127,10 +129,10 @@ def stopped(tiny_recipe, tmp_path, monkeypatch, eager):
 def test_stopped_in_validation(stopped, tiny_recipe, straight):
     """The epoch's last step is done again, and the validation."""
     handler = signal.getsignal(signal.SIGTERM)
-    recipe, message = stopped("on_test_batch_end", 2, signal.SIGINT, epochs=1)
+    recipe, message = stopped("on_test_batch_end", 2, signal.SIGINT)
     assert f"stopped by SIGINT after step 2, saved in {recipe.out}" in message
     assert checkpoints.newest(recipe.out).step == 2
-    _, history = train(tiny_recipe(recipe.out, epochs=1, resume=True), verbose=0)
+    _, history = train(tiny_recipe(recipe.out, resume=True), verbose=0)
     assert_same_run(recipe.out, straight[0].out)
     assert history == straight[1]
     assert signal.getsignal(signal.SIGTERM) == handler
