@@ -119,11 +119,11 @@ def load_tflite(path, image_size=None, views=None):
         FileNotFoundError, ValueError: as `TFLitePredictor`, or the file has another size, or more
             than one view is asked for.
     """
-    predictor = TFLitePredictor(path)
     if views not in (None, Views()):
         raise ValueError(
             f"{path} sees whole images at one size; windows, scales and flip need the .keras file."
         )
+    predictor = TFLitePredictor(path)
     if image_size is not None and tuple(image_size) != predictor.image_size:
         raise ValueError(
             f"image_size={tuple(image_size)}, but {path} takes images of {predictor.image_size} "
