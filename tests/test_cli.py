@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -210,6 +212,35 @@ def test_evaluate_goes_on_after_a_stop(run, model, records, tmp_path, monkeypatc
     )
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
     assert not list(tmp_path.glob("*partial*"))
+
+
+@pytest.mark.slow
+def test_evaluate_goes_on_after_sigterm(run, model, records, tmp_path):
+    """A process of its own, slowed down so that it is in the middle of the split when it dies."""
+    line = ["evaluate", str(model), "--data", str(records), "--split", "train", "--out"]
+    code = f"""
+import time
+from gff_keras.cli import main
+from gff_keras.evaluation.prediction import Predictor
+classes = Predictor.classes
+Predictor.classes = lambda self, image: (time.sleep(1.5), classes(self, image))[1]
+main({[*line, str(tmp_path / "stopped.json")]})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    partial = tmp_path / "stopped.partial.json"
+    end = time.monotonic() + 120
+    while not partial.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(20) == -signal.SIGTERM
+    assert 0 < len(json.loads(partial.read_text())["per_image"]) < 5
+    status, printed, _ = run(*line, tmp_path / "stopped.json")
+    assert status == 0 and "going on after" in printed
+    assert run(*line, tmp_path / "whole.json")[0] == 0
+    whole, resumed = (
+        json.loads((tmp_path / f"{x}.json").read_text()) for x in ("whole", "stopped")
+    )
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
 
 
 def test_views_out_of_range(refused, run, trained, model, records, photo, tmp_path):

@@ -6,70 +6,29 @@ one matrix for the rows and one for the columns, whose entries lie near a diagon
 the result can be computed alone, from the few samples that they need.
 """
 
+import math
+
 import numpy as np
 from scipy import sparse
 
-_BLOCK = 64  # rows that share one dense product
+
+def apply(matrix, x):
+    """Apply a sparse matrix (m, n) to the first axis of an array: (n, ...) -> (m, ...)."""
+    flat = np.ascontiguousarray(x).reshape(len(x), math.prod(x.shape[1:]))
+    return (matrix @ flat).reshape(matrix.shape[0], *x.shape[1:])
 
 
-class BandedMap:
-    """A linear map whose matrix has its entries near a diagonal, applied by dense blocks.
+def rows(matrix, start, stop):
+    """Return what rows start..stop-1 of a product need.
 
-    Args:
-        matrix: scipy sparse matrix (m, n).
-
-    Attributes:
-        shape: (m, n).
+    Returns:
+        `(first, last, part)`: they are `part` (stop - start, last - first) times the samples
+        first..last-1.
     """
-
-    def __init__(self, matrix):
-        self._matrix = matrix.tocsr().astype("float32")
-        self.shape = self._matrix.shape
-        starts = range(0, len(self), _BLOCK)
-        self._blocks = [(start, *self.block(start, start + _BLOCK)) for start in starts]
-
-    def __len__(self):
-        return self.shape[0]
-
-    def block(self, start, stop):
-        """Return what rows start..stop-1 of the result need.
-
-        Returns:
-            `(first, last, dense)`: they are `dense` (rows, last - first) times the samples
-            first..last-1.
-        """
-        rows = self._matrix[start:stop]
-        if not rows.nnz:
-            return 0, 0, np.zeros((rows.shape[0], 0), "float32")
-        first, last = rows.indices.min(), rows.indices.max() + 1
-        return first, last, rows[:, first:last].toarray()
-
-    def along_columns(self, x):
-        """Apply to the last axis: (..., n) -> (..., m) float32."""
-        flat = np.ascontiguousarray(x, "float32").reshape(-1, x.shape[-1])
-        y = np.empty((len(flat), len(self)), "float32")
-        for start, first, last, dense in self._blocks:
-            np.matmul(flat[:, first:last], dense.T, out=y[:, start : start + _BLOCK])
-        return y.reshape(*x.shape[:-1], -1)
-
-    def along_rows(self, x, start, stop):
-        """Apply to the last axis but one, rows start..stop-1 of the result alone.
-
-        Args:
-            x: array (..., n, columns) of any dtype.
-            start: first row.
-            stop: row after the last.
-
-        Returns:
-            Array (..., stop - start, columns) float32.
-        """
-        y = np.empty((*x.shape[:-2], stop - start, x.shape[-1]), "float32")
-        for a in range(start, stop, _BLOCK):
-            b = min(a + _BLOCK, stop)
-            first, last, dense = self.block(a, b)
-            part = np.ascontiguousarray(x[..., first:last, :], "float32")
-            np.matmul(dense, part, out=y[..., a - start : b - start, :])
-        return y
+    part = matrix[start:stop]
+    first, last = (part.indices.min(), part.indices.max() + 1) if part.nnz else (0, 0)
+    entries = part.data, part.indices - first, part.indptr
+    return first, last, sparse.csr_matrix(entries, shape=(part.shape[0], last - first))
 
 
 def resizing(n, samples, antialias):
@@ -123,7 +82,7 @@ def averaging(origins, maps, n):
     count = np.zeros(n)
     for origin, matrix in zip(origins, maps, strict=True):
         count[origin : origin + matrix.shape[0]] += 1
-    return sparse.diags_array(1 / count) @ sparse.hstack(placed)
+    return sparse.csr_matrix(sparse.diags_array(1 / count) @ sparse.hstack(placed))
 
 
 def _from_taps(weights, taps, samples):

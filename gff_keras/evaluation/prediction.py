@@ -67,7 +67,7 @@ class Predictor:
         """
         classes = np.empty(image.shape[:2], "uint8")
         for start, stop, scores in self.bands(image):
-            classes[start:stop] = scores.argmax(0)
+            classes[start:stop] = scores.argmax(-1)
         return classes
 
     def bands(self, image, softmax=False):
@@ -87,7 +87,7 @@ class Predictor:
     def _all_scores(self, image, softmax=False):
         result = np.empty((*image.shape[:2], self.num_classes), "float32")
         for start, stop, scores in self.bands(image, softmax):
-            result[start:stop] = np.moveaxis(scores, 0, -1)
+            result[start:stop] = scores
         return result
 
     def _network_input(self, image):

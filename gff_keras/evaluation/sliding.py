@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gff_keras.evaluation.linear_maps import BandedMap, averaging, resizing, upsampling
+from gff_keras.evaluation.linear_maps import apply, averaging, resizing, rows, upsampling
 
 MODES = ("whole", "sliding")
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75)
@@ -92,20 +92,20 @@ def bands(forward, image, views, image_size=None, softmax=False):
         softmax: give probabilities if there is one view alone, too.
 
     Yields:
-        `(start, stop, scores)`: scores (classes, stop - start, W) float32 of the rows
+        `(start, stop, scores)`: scores (stop - start, W, classes) float32 of the rows
         start..stop-1, from the top to the bottom: the mean of the views' probabilities, or the
         logits of the only one.
     """
-    pixels = np.moveaxis(np.asarray(image), -1, 0)  # (3, H, W)
-    size = image_size or pixels.shape[1:]
+    image = np.asarray(image)
+    height, width, _ = image.shape
+    size = image_size or (height, width)
     scaled = [
-        _ScaledImage(forward, pixels, [max(1, round(n * scale)) for n in size], views)
+        _ScaledImage(forward, image, [max(1, round(n * scale)) for n in size], views)
         for scale in views.scales
     ]
-    height, width = pixels.shape[1:]
-    rows, start = 8, 0
+    start, count = 0, 8
     while start < height:
-        stop = min(start + rows, height)
+        stop = min(start + count, height)
         total: Any = None
         for view in scaled:
             for scores in view.logits(start, stop):
@@ -114,8 +114,8 @@ def bands(forward, image, views, image_size=None, softmax=False):
                 total = scores if total is None else np.add(total, scores, out=total)
         if views.count > 1:
             total /= np.float32(views.count)
-        yield start, stop, total
-        start, rows = stop, min(64, max(8, _BAND // (len(total) * width)))
+        yield start, stop, total.transpose(2, 0, 1)
+        start, count = stop, min(64, max(8, _BAND // (total.shape[1] * width)))
 
 
 def window_origins(size, crop, stride):
@@ -147,7 +147,7 @@ def _to_network(axis):
     """From the pixels of the image to those of the scaled one, and zeros after them."""
     matrix = resizing(axis.seen, axis.pixels, antialias=True)
     matrix.resize(axis.padded, axis.pixels)
-    return BandedMap(matrix)
+    return matrix.astype("float32")
 
 
 @lru_cache(maxsize=64)
@@ -156,7 +156,7 @@ def _to_image(axis, samples, mirrored=False):
     maps = [upsampling(axis.crop, samples)] * len(axis.origins)
     matrix = averaging(axis.origins, maps, axis.padded)[: axis.seen]
     matrix = resizing(axis.pixels, axis.seen, antialias=False) @ matrix
-    return BandedMap(matrix[::-1] if mirrored else matrix)
+    return (matrix[::-1] if mirrored else matrix).astype("float32")
 
 
 class _ScaledImage:
@@ -164,44 +164,43 @@ class _ScaledImage:
 
     Args:
         forward: as for `bands`.
-        pixels: image (3, H, W).
+        image: (H, W, 3).
         size: (height, width) of the scaled image.
         views: `Views`.
     """
 
-    def __init__(self, forward, pixels, size, views):
+    def __init__(self, forward, image, size, views):
         self.forward = forward
-        self.pixels = pixels
+        self.image = image
         self.views = views
         self.crop = views.crop_size or tuple(size)
         self.rows, self.columns = (
             _Axis(*numbers, views.stride)
-            for numbers in zip(pixels.shape[1:], size, self.crop, strict=True)
+            for numbers in zip(image.shape[:2], size, self.crop, strict=True)
         )
         self.alive: dict = {}  # number of a row of windows -> (its first sample kept, their logits)
         self.to_rows: Any = None
         self.to_columns: list = []
 
     def logits(self, start, stop):
-        """Yield logits (classes, stop - start, W) of rows of the image, then the mirrored ones.
+        """Yield logits (W, classes, stop - start) of rows of the image, then the mirrored ones.
 
         Rows have to be asked for from the top to the bottom.
         """
         if self.to_rows is None:  # the first logits tell the stride
             self._start(self._predict(0))
-        first, last, dense = self.to_rows.block(start, stop)
+        first, last, to_rows = rows(self.to_rows, start, stop)
         self._keep(first, last)
         for flipped, to_columns in enumerate(self.to_columns):
-            total = None
-            for begin, logits in self.alive.values():
-                a, b = max(first, begin), min(last, begin + logits.shape[2])
-                part = logits[flipped, :, a - begin : b - begin]  # (classes, b - a, columns)
-                part = np.matmul(dense[:, a - first : b - first], part)
-                total = part if total is None else np.add(total, part, out=total)
-            yield to_columns.along_columns(total)
+            parts = [
+                logits[flipped, max(first - begin, 0) : last - begin]
+                for begin, logits in self.alive.values()
+            ]
+            band = apply(to_rows, np.concatenate(parts))  # (stop - start, columns, classes)
+            yield apply(to_columns, band.transpose(1, 2, 0))
 
     def _start(self, logits):
-        _, _, samples, columns = logits.shape
+        _, samples, columns, _ = logits.shape
         columns //= len(self.columns.origins)
         mirrored = (False, True)[: len(logits)]
         self.to_rows = _to_image(self.rows, samples)
@@ -212,46 +211,44 @@ class _ScaledImage:
     def _keep(self, first, last):
         """Hold the logits of samples first..last-1, counted through the rows of windows."""
         for number, (begin, logits) in list(self.alive.items()):
-            if begin + logits.shape[2] <= first:
+            if begin + logits.shape[1] <= first:
                 del self.alive[number]
         for number in range(first // self.samples, (last - 1) // self.samples + 1):
             if number in self.alive:
                 continue
             for older, (begin, logits) in self.alive.items():  # what lies above is done with
                 if begin < first:
-                    self.alive[older] = first, logits[:, :, first - begin :].copy()
+                    self.alive[older] = first, logits[:, first - begin :].copy()
             self.alive[number] = number * self.samples, self._predict(number)
 
     def _predict(self, number):
-        """Return the logits of a row of windows: (1 or 2 if flip, classes, samples, columns)."""
+        """Return the logits of a row of windows: (1 or 2 if flip, samples, columns, classes)."""
         strips = self._strips(self.rows.origins[number])
         left, width = self.columns.origins, self.crop[1]
-        windows = [strip[:, :, x : x + width] for strip in strips for x in left]
+        windows = [strip[:, x : x + width] for strip in strips for x in left]
         logits: Any = None
         for k in range(0, len(windows), self.views.window_batch):
-            batch = windows[k : k + self.views.window_batch]
-            y = self.forward(np.stack([np.moveaxis(window, 0, -1) for window in batch]))
-            _, samples, columns, classes = y.shape
+            y = self.forward(np.stack(windows[k : k + self.views.window_batch]))
             if logits is None:
-                shape = len(strips), classes, samples, len(left), columns
-                logits = np.empty(shape, "float32")
-            for i, one in enumerate(np.moveaxis(y, -1, 1), start=k):
-                logits[i // len(left), :, :, i % len(left)] = one
-        return logits.reshape(*logits.shape[:3], -1)
+                _, samples, columns, classes = y.shape
+                logits = np.empty((len(strips), samples, len(left), columns, classes), "float32")
+            for i, one in enumerate(y, start=k):
+                logits[i // len(left), :, i % len(left)] = one
+        return logits.reshape(*logits.shape[:2], -1, logits.shape[-1])
 
     def _strips(self, top):
-        """Rows of the scaled, padded image, (3, crop height, width) float32, and mirrored ones."""
-        strip = _to_network(self.rows).along_rows(self.pixels, top, top + self.crop[0])
-        strip = _to_network(self.columns).along_columns(strip)
+        """Rows of the scaled, padded image, (crop height, width, 3) float32, and mirrored ones."""
+        first, last, to_rows = rows(_to_network(self.rows), top, top + self.crop[0])
+        strip = apply(to_rows, self.image[first:last].astype("float32"))
+        strip = apply(_to_network(self.columns), strip.swapaxes(0, 1)).swapaxes(0, 1)
         if not self.views.flip:
             return [strip]
         width = self.columns.seen
-        mirrored = np.concatenate([strip[..., :width][..., ::-1], strip[..., width:]], axis=-1)
-        return [strip, mirrored]
+        return [strip, np.concatenate([strip[:, :width][:, ::-1], strip[:, width:]], axis=1)]
 
 
 def _softmax(scores):
-    """Turn logits (classes, rows, columns) into probabilities, in place."""
-    scores -= scores.max(0)
+    """Turn logits (columns, classes, rows) into probabilities, in place."""
+    scores -= scores.max(1, keepdims=True)
     np.exp(scores, out=scores)
-    scores *= 1 / scores.sum(0)
+    scores *= 1 / scores.sum(1, keepdims=True)
