@@ -19,9 +19,9 @@ def evaluate(
     data: Path,
     split: str = "val",
     out: Path | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[str, ...] | None = None,
     mode: Literal["whole", "sliding"] = "whole",
-    crop_size: tuple[int, int] | None = None,
+    crop_size: tuple[str, ...] | None = None,
     stride: float = Views.stride,
     scales: str = "1",
     flip: bool = False,
@@ -49,8 +49,9 @@ def evaluate(
     """
     path = out or model.with_name(f"{model.stem}_{split}.json")
     files.check_out(path)
-    views = Views(mode, crop_size, stride, parse_scales(scales), flip, window_batch)
-    predictor, labels = load_predictor(model, image_size, views)
+    crop = parse_size("crop_size", crop_size)
+    views = Views(mode, crop, stride, parse_scales(scales), flip, window_batch)
+    predictor, labels = load_predictor(model, parse_size("image_size", image_size), views)
     named = None if labels.name == UNNAMED else labels
     partial_path = path.with_name(f"{path.stem}.partial.json")
     partial = PartialResults(partial_path, key(model, data, split, predictor.settings))
@@ -65,9 +66,9 @@ def predict(
     images: Positional[Path],
     model: Path,
     out: Path = Path("predictions"),
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[str, ...] | None = None,
     mode: Literal["whole", "sliding"] = "whole",
-    crop_size: tuple[int, int] | None = None,
+    crop_size: tuple[str, ...] | None = None,
     stride: float = Views.stride,
     scales: str = "1",
     flip: bool = False,
@@ -93,9 +94,24 @@ def predict(
         cityscapes_submission: write cityscapes_submission.zip for the test server instead: label
             ids of the images in a folder of leftImg8bit.
     """
-    views = Views(mode, crop_size, stride, parse_scales(scales), flip, window_batch)
+    crop = parse_size("crop_size", crop_size)
+    views = Views(mode, crop, stride, parse_scales(scales), flip, window_batch)
     write = write_submission if cityscapes_submission else predict_images
-    write(images, model, out, image_size, views)
+    write(images, model, out, parse_size("image_size", image_size), views)
+
+
+def parse_size(flag, words):
+    """Parse the words after a flag, or None, to (height, width).
+
+    Raises:
+        ValueError: they are not two whole numbers.
+    """
+    if words is None:
+        return None
+    if len(words) != 2 or not all(word.lstrip("-").isdecimal() for word in words):
+        given = " ".join(words)
+        raise ValueError(f"--{flag} {given}: give height and width in pixels, as --{flag} 512 1024")
+    return int(words[0]), int(words[1])
 
 
 def parse_scales(text):

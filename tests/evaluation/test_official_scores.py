@@ -125,7 +125,7 @@ def tree(tmp_path_factory):
 @pytest.mark.usefixtures("eager")
 def test_a_submission_scores_what_evaluate_says(official, run, model_19, tree, tmp_path):
     """Images to zip on one way, records to scores on the other; windows, scales and flip."""
-    views = ("--mode", "sliding", "--crop_size", "33", "33", "--scales", "1,1.5", "--flip")
+    views = ("--mode", "sliding", "--crop_size", "40", "44", "--scales", "0.75,1", "--flip")
     line = ("predict", tree / "leftImg8bit/val", "--model", model_19, "--out", tmp_path)
     assert run(*line, "--cityscapes-submission", *views)[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["cityscapes_submission.zip"]
