@@ -226,9 +226,12 @@ class _ScaledImage:
         strips = self._strips(self.rows.origins[number])
         left, width = self.columns.origins, self.crop[1]
         windows = [strip[:, x : x + width] for strip in strips for x in left]
+        size = min(len(windows), self.views.window_batch)
+        images = np.empty((size, *self.crop, 3), "float32")
         logits: Any = None
-        for k in range(0, len(windows), self.views.window_batch):
-            y = self.forward(np.stack(windows[k : k + self.views.window_batch]))
+        for k in range(0, len(windows), size):
+            batch = windows[k : k + size]
+            y = self.forward(np.stack(batch, out=images[: len(batch)]))
             if logits is None:
                 _, samples, columns, classes = y.shape
                 logits = np.empty((len(strips), samples, len(left), columns, classes), "float32")
@@ -239,8 +242,8 @@ class _ScaledImage:
     def _strips(self, top):
         """Rows of the scaled, padded image, (crop height, width, 3) float32, and mirrored ones."""
         first, last, to_rows = rows(_to_network(self.rows), top, top + self.crop[0])
-        strip = apply(to_rows, self.image[first:last].astype("float32"))
-        strip = apply(_to_network(self.columns), strip.swapaxes(0, 1)).swapaxes(0, 1)
+        strip = self.image[first:last].swapaxes(0, 1).astype("float32")
+        strip = apply(to_rows, apply(_to_network(self.columns), strip).swapaxes(0, 1))
         if not self.views.flip:
             return [strip]
         width = self.columns.seen
