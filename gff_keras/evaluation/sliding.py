@@ -242,7 +242,7 @@ class _ScaledImage:
     def _strips(self, top):
         """Rows of the scaled, padded image, (crop height, width, 3) float32, and mirrored ones."""
         first, last, to_rows = rows(_to_network(self.rows), top, top + self.crop[0])
-        strip = self.image[first:last].swapaxes(0, 1).astype("float32")
+        strip = self.image[first:last].swapaxes(0, 1).astype("float32", order="C")
         strip = apply(to_rows, apply(_to_network(self.columns), strip).swapaxes(0, 1))
         if not self.views.flip:
             return [strip]
