@@ -1,7 +1,6 @@
 """The command `gff-keras`: one function per sub-command, its arguments are the flags."""
 
 import dataclasses
-import json
 import re
 import runpy
 import sys
@@ -14,12 +13,11 @@ from tyro.conf import Positional
 
 import gff_keras
 import recipes
+from gff_keras.evaluation.command import evaluate, predict
 from gff_keras.evaluation.complexity import complexity
 from gff_keras.evaluation.complexity import table as complexity_table
-from gff_keras.evaluation.evaluate import evaluate as run_evaluation
-from gff_keras.evaluation.evaluate import table as iou_table
-from gff_keras.evaluation.images import draw_gates, predict_images
-from gff_keras.evaluation.prediction import UNNAMED, load_model, load_predictor
+from gff_keras.evaluation.images import draw_gates
+from gff_keras.evaluation.prediction import load_model
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
@@ -133,51 +131,6 @@ def quickstart(
     """
     recipe = dataclasses.replace(street_scenes_resnet18.RECIPE, epochs=epochs, seed=seed)
     run_quickstart(recipe, out, overwrite)
-
-
-def evaluate(
-    model: Positional[Path],
-    data: Path,
-    split: str = "val",
-    out: Path | None = None,
-    image_size: tuple[int, int] | None = None,
-):
-    """Print and save IoU per class, mean IoU and accuracy at the resolution of the masks.
-
-    Args:
-        model: .keras file; recipe.json beside it tells the size it was trained at.
-        data: folder of records.
-        split: split to evaluate.
-        out: JSON file to write; MODEL_SPLIT.json beside the model if not given.
-        image_size: height and width at which the network sees the images.
-    """
-    predictor, labels = load_predictor(model, image_size)
-    named = None if labels.name == UNNAMED else labels
-    results = run_evaluation(predictor, data, split, named)
-    print(iou_table(results, labels.thin))
-    path = out or model.with_name(f"{model.stem}_{split}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten to {path}")
-
-
-def predict(
-    images: Positional[Path],
-    model: Path,
-    out: Path = Path("predictions"),
-    image_size: tuple[int, int] | None = None,
-):
-    """Write palette masks and overlays with a legend for an image or a folder of images.
-
-    NAME_mask.png is a palette PNG whose pixel values are classes; NAME_overlay.png is for the eye.
-
-    Args:
-        images: JPEG or PNG image, or a folder of them.
-        model: .keras file.
-        out: folder to write.
-        image_size: height and width at which the network sees the images.
-    """
-    predict_images(images, model, out, image_size)
 
 
 def gates(

@@ -18,8 +18,9 @@ from typing import Any
 
 import tfrecords_tools
 from gff_keras.data import evaluation_dataset
-from gff_keras.evaluation.evaluate import evaluate, table
+from gff_keras.evaluation.evaluate import evaluate
 from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.evaluation.results import table
 from gff_keras.training import train
 from gff_keras.visualization import gate_sheet, prediction_sheet
 

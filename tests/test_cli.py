@@ -1,12 +1,15 @@
 """The command line: what works, and one sentence with status 2 for what does not."""
 
+import csv
 import inspect
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ import tyro
 from PIL import Image
 
 from gff_keras.cli import COMMANDS
+from gff_keras.evaluation.prediction import Predictor
+from gff_keras.evaluation.sliding import Views
 from gff_keras.export.command import FORMATS
 from tests.tiny import SMALL
 
@@ -151,6 +156,114 @@ def test_evaluate_writes_beside_the_model_and_takes_a_size(run, trained, records
     arguments = ("--data", records, "--split", "train", "--image_size", "24", "40")
     assert run("evaluate", tmp_path / "run" / "best.keras", *arguments)[0] == 0
     assert json.loads((tmp_path / "run" / "best_train.json").read_text())["images"] == 5
+
+
+def test_evaluate_writes_tables(run, model, records, tmp_path):
+    saved = tmp_path / "results.json"
+    views = ("--mode", "sliding", "--scales", "0.75,1", "--flip", "--image_size", "40", "50")
+    status, out, _ = run("evaluate", model, "--data", records, "--out", saved, *views)
+    assert status == 0
+    results = json.loads(saved.read_text())
+    assert results["settings"] == {
+        "mode": "sliding",
+        "crop_size": [33, 41],  # of the recipe
+        "stride": 2 / 3,
+        "scales": [0.75, 1],
+        "flip": True,
+        "image_size": [40, 50],
+    }
+    assert re.search(rf"^boundary_f1, 3 px +{100 * results['boundary_f1']['3']:.2f}$", out, re.M)
+    lines = list(csv.DictReader(saved.with_suffix(".csv").open()))
+    assert [line["class"] for line in lines] == list(results["iou"])
+    confusion = np.array(results["confusion"])
+    for i, line in enumerate(lines):
+        assert float(line["iou"]) == list(results["iou"].values())[i]
+        assert float(line["accuracy"]) == confusion[i, i] / confusion[i].sum()
+        assert int(line["pixels"]) == confusion[i].sum()
+    row = " | ".join(f"{100 * x:.1f}" for x in (*results["iou"].values(), results["mean_iou"]))
+    table = saved.with_suffix(".md").read_text()
+    assert "| Method | sky | road | car | mIoU |" in table
+    assert f"| results | {row} |" in table
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".json", ".md"]
+
+
+def test_evaluate_goes_on_after_a_stop(run, model, records, tmp_path, monkeypatch):
+    """Control-C, then the same command; and then one with another setting."""
+    line = ("evaluate", model, "--data", records, "--split", "train", "--out")
+    assert run(*line, tmp_path / "whole.json")[0] == 0
+    classes, seen = Predictor.classes, []
+
+    def interrupted(self, image):
+        seen.append(image)
+        if len(seen) in (3, 5):
+            raise KeyboardInterrupt
+        return classes(self, image)
+
+    monkeypatch.setattr(Predictor, "classes", interrupted)
+    out = tmp_path / "stopped.json"
+    assert run(*line, out)[0] == 130
+    assert sorted(path.name for path in tmp_path.glob("stopped*")) == ["stopped.partial.json"]
+    status, printed, _ = run(*line, out)
+    assert status == 130 and "going on after 2 images" in printed
+    status, printed, _ = run(*line, out)
+    assert status == 0 and "going on after 3 images" in printed
+    whole, resumed = (
+        json.loads((tmp_path / f"{x}.json").read_text()) for x in ("whole", "stopped")
+    )
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    assert not list(tmp_path.glob("*partial*"))
+
+
+@pytest.mark.slow
+def test_evaluate_goes_on_after_sigterm(run, model, records, tmp_path):
+    """A process of its own, slowed down so that it is in the middle of the split when it dies."""
+    line = ["evaluate", str(model), "--data", str(records), "--split", "train", "--out"]
+    code = f"""
+import time
+from gff_keras.cli import main
+from gff_keras.evaluation.prediction import Predictor
+classes = Predictor.classes
+Predictor.classes = lambda self, image: (time.sleep(1.5), classes(self, image))[1]
+main({[*line, str(tmp_path / "stopped.json")]})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    partial = tmp_path / "stopped.partial.json"
+    end = time.monotonic() + 120
+    while not partial.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(20) == -signal.SIGTERM
+    assert 0 < len(json.loads(partial.read_text())["per_image"]) < 5
+    status, printed, _ = run(*line, tmp_path / "stopped.json")
+    assert status == 0 and "going on after" in printed
+    assert run(*line, tmp_path / "whole.json")[0] == 0
+    whole, resumed = (
+        json.loads((tmp_path / f"{x}.json").read_text()) for x in ("whole", "stopped")
+    )
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+
+
+def test_views_out_of_range(refused, run, trained, model, records, photo, tmp_path):
+    line = ("evaluate", model, "--data", records, "--out", tmp_path / "a.json")
+    assert "--scales 1;2 is no list of numbers" in refused(*line, "--scales", "1;2")
+    for size in (["33"], ["33", "x"], ["1.5", "2"], ["1", "2", "3"]):
+        assert f"--image_size {' '.join(size)}: give height" in refused(
+            *line, "--image_size", *size
+        )
+    assert "--crop_size 33: give height and width" in refused(*line, "--crop_size", "33")
+    assert "scales=(0.0,) must be positive" in refused(*line, "--scales", "0")
+    assert "is for windows" in refused(*line, "--crop_size", "33", "33")
+    assert "stride=2.0 must be in (0, 1]" in refused(*line, "--mode", "sliding", "--stride", "2")
+    error = refused("evaluate", model, "--data", records, "--out", tmp_path / "results.csv")
+    assert "results.csv must end with .json" in error
+    shutil.copy(model, tmp_path / "alone.keras")
+    line = ("predict", photo, "--model", tmp_path / "alone.keras", "--out", tmp_path / "out")
+    assert "no recipe.json beside" in refused(*line, "--mode", "sliding")
+    assert run(*line, "--mode", "sliding", "--crop-size", "24", "24", "--no_flip")[0] == 0
+    with Image.open(tmp_path / "out" / "photo_mask.png") as mask:
+        predictor = Predictor(trained[1], views=Views("sliding", (24, 24)))
+        classes = predictor.classes(np.asarray(Image.open(photo)))
+        np.testing.assert_array_equal(np.asarray(mask), classes)
 
 
 def test_evaluate_refuses_other_classes(refused, tiny_model, records, tmp_path):

@@ -13,7 +13,7 @@ from gff_keras.visualization import gate_sheet, overlay_figure, save_palette_png
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-def predict_images(images, model, out, image_size=None):
+def predict_images(images, model, out, image_size=None, views=None):
     """Write `NAME_mask.png` (palette PNG) and `NAME_overlay.png` (with a legend) for every image.
 
     Args:
@@ -21,11 +21,12 @@ def predict_images(images, model, out, image_size=None):
         model: .keras file.
         out: folder to write.
         image_size: (height, width) at which the network sees the images.
+        views: `Views`.
 
     Raises:
         FileNotFoundError, ValueError: no image, an unreadable image, an unreadable model.
     """
-    predictor, labels = load_predictor(model, image_size)
+    predictor, labels = load_predictor(model, image_size, views)
     for image, target in _read_all(images, out):
         classes = predictor.classes(image)
         save_palette_png(f"{target}_mask.png", classes, labels.palette)
@@ -65,7 +66,7 @@ def read_image(path):
 def _read_all(images, out):
     """Yield every image with the path, less suffix, that its results get; show a progress bar."""
     images, out = Path(images), Path(out)
-    paths = _image_paths(images, out)
+    paths = image_paths(images, out)
     bar = keras.utils.Progbar(len(paths), unit_name="image", verbose=int(len(paths) > 1))
     for path in paths:
         image = read_image(path)
@@ -75,7 +76,17 @@ def _read_all(images, out):
         bar.add(1)
 
 
-def _image_paths(images, out):
+def image_paths(images, out):
+    """List the images of a folder, or the one that `images` is.
+
+    Args:
+        images: `Path` of an image or a folder, which is searched recursively.
+        out: `Path` of the folder for results, which is left out.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError: no image, `out` is no place for results, or
+            two of them would have the same.
+    """
     if out.is_file():
         raise FileExistsError(f"{out} is a file; give --out the path of a folder.")
     if images.is_file():

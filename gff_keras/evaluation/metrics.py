@@ -1,6 +1,7 @@
 """Segmentation metrics from one integer confusion matrix."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from gff_keras.data.label_check import all_known
@@ -102,6 +103,53 @@ class SegmentationMetrics(keras.metrics.Metric):
             "num_classes": self.num_classes,
             "ignore_label": self.ignore_label,
         }
+
+
+def count_pixels(truth, prediction, num_classes, ignore_label=IGNORE_LABEL):
+    """Count the pixels of an image in NumPy.
+
+    Args:
+        truth: (H, W) integers, classes and `ignore_label`.
+        prediction: (H, W) integers, classes.
+        num_classes: number of classes.
+        ignore_label: label of pixels that do not count.
+
+    Returns:
+        int64 confusion matrix (num_classes, num_classes): rows truth, columns prediction.
+    """
+    valid = truth != ignore_label
+    cell = truth[valid].astype("int64") * num_classes + prediction[valid]
+    counts = np.bincount(cell, minlength=num_classes * num_classes)
+    return counts.reshape(num_classes, num_classes)
+
+
+def scores(confusion):
+    """Compute all scores from a confusion matrix (rows truth), in float64.
+
+    Returns:
+        Dictionary: `mean_iou`, `pixel_accuracy`, `mean_accuracy`, `frequency_weighted_iou`, each 0
+        where no pixel counts, and `iou`, a list with NaN for classes that never occur. Means are
+        added up class by class, as the Cityscapes scripts do.
+    """
+    right, truth = np.diag(confusion), confusion.sum(1)
+    union = truth + confusion.sum(0) - right
+    pixels = max(truth.sum(), 1)
+    iou = [float(r / u) if u else float("nan") for r, u in zip(right, union, strict=True)]
+    return {
+        "mean_iou": mean_of_present(iou),
+        "pixel_accuracy": float(right.sum() / pixels),
+        "mean_accuracy": mean_of_present([r / t for r, t in zip(right, truth, strict=True) if t]),
+        "frequency_weighted_iou": float(
+            sum(t * i for t, i in zip(truth, iou, strict=True) if t) / pixels
+        ),
+        "iou": iou,
+    }
+
+
+def mean_of_present(values):
+    """Mean of the numbers that are not NaN, 0 without one."""
+    present = [value for value in values if value == value]
+    return float(sum(present) / len(present)) if present else 0.0
 
 
 def _has_64_bits():

@@ -1,5 +1,6 @@
 """Predictions at the resolution of the image, and what lies beside a saved model."""
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -10,8 +11,8 @@ from keras import ops
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.resizing import resized
+from gff_keras.evaluation.sliding import Views, bands
 from gff_keras.evaluation.tflite import load_tflite
-from gff_keras.layers import resize_bilinear
 from gff_keras.models import GFFNet
 from gff_keras.visualization import default_palette
 
@@ -19,35 +20,75 @@ UNNAMED = "unnamed"  # label sets that were made up
 
 
 class Predictor:
-    """Whole-image prediction, one image at a time.
+    """Prediction at the resolution of the image, one image at a time.
 
     Args:
         model: `GFFNet`.
         image_size: (height, width) at which the network sees an image; its own size if None.
             Results have the size of the image in any case.
+        views: `Views` of the image whose predictions are averaged; the whole image if None.
     """
 
-    def __init__(self, model, image_size=None):
+    def __init__(self, model, image_size=None, views=None):
         if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
             raise ValueError(f"image_size={image_size} is not (height, width) in pixels.")
         self.model = model
         self.image_size = image_size
+        self.views = views or Views()
+        if self.views.mode == "sliding" and self.views.crop_size is None:
+            raise ValueError("mode='sliding' needs the crop_size that the model was trained at.")
         self.num_classes = model.num_classes
-        self._forward = _compiled(model.segmenter())
+        self._forward = _compiled(model, self.views.crop_size)
+
+    @property
+    def settings(self):
+        """How predictions are made, for JSON."""
+        return {**self.views.settings, "image_size": self.image_size and [*self.image_size]}
 
     def logits(self, image):
-        """Return float32 logits (H, W, classes) of an RGB image (H, W, 3), 0..255."""
-        logits = self._forward(self._network_input(image))
-        return ops.convert_to_numpy(resize_bilinear(ops.array(logits), image.shape[:2]))[0]
+        """Return float32 logits (H, W, classes) of an RGB image (H, W, 3), 0..255.
+
+        Of several views, the logarithm of the mean probabilities, whose softmax they are.
+        """
+        if self.views.count == 1:
+            return self._all_scores(image)
+        probabilities = self._all_scores(image)
+        np.maximum(probabilities, np.finfo("float32").tiny, out=probabilities)
+        return np.log(probabilities, out=probabilities)
+
+    def probabilities(self, image):
+        """Return float32 probabilities (H, W, classes), the mean over all views."""
+        return self._all_scores(image, softmax=True)
 
     def classes(self, image):
-        """Return the most likely class of every pixel, (H, W) uint8."""
-        return self.logits(image).argmax(-1).astype("uint8")
+        """Return the most likely class of every pixel, (H, W) uint8.
+
+        The scores of all pixels are never in memory together.
+        """
+        classes = np.empty(image.shape[:2], "uint8")
+        for start, stop, scores in self.bands(image):
+            classes[start:stop] = scores.argmax(-1)
+        return classes
+
+    def bands(self, image, softmax=False):
+        """Yield `(start, stop, scores)` from the top to the bottom, as `sliding.bands` does.
+
+        Args:
+            image: RGB image (H, W, 3), 0..255.
+            softmax: probabilities, also of a single view.
+        """
+        return bands(self._forward, image, self.views, self.image_size, softmax)
 
     def gates(self, image):
-        """Return the gate maps, arrays (h_l, w_l) in [0, 1], finest level first."""
+        """Return the gate maps, arrays (h_l, w_l) in [0, 1], of the whole image, finest first."""
         gates = self.model.gates(self._network_input(image))
         return [ops.convert_to_numpy(ops.cast(gate, "float32"))[0, :, :, 0] for gate in gates]
+
+    def _all_scores(self, image, softmax=False):
+        result = np.empty((*image.shape[:2], self.num_classes), "float32")
+        for start, stop, scores in self.bands(image, softmax):
+            result[start:stop] = scores
+        return result
 
     def _network_input(self, image):
         if self.image_size is None:
@@ -55,14 +96,20 @@ class Predictor:
         return resized(image, self.image_size)
 
 
-def _compiled(segmenter):
-    """Return a function from images (1, H, W, 3) to logits that is traced once for all sizes."""
+def _compiled(model, size):
+    """Return a function from images to the classifier's logits, as arrays.
+
+    It is traced once, for images of `size` or, if that is None, of any size.
+    """
+    segmenter = model.segmenter()
+    network = keras.Model(segmenter.input, segmenter.get_layer("classifier").output)
     if keras.backend.backend() != "tensorflow":
-        return segmenter.predict_on_batch
+        return network.predict_on_batch
     import tensorflow as tf
 
-    images = tf.TensorSpec((1, None, None, 3), "float32")
-    return tf.function(lambda x: segmenter(x, training=False), input_signature=[images])
+    images = tf.TensorSpec((None, *(size or (None, None)), 3), "float32")
+    forward = tf.function(lambda x: network(x, training=False), input_signature=[images])
+    return lambda images: forward(images).numpy()
 
 
 def load_model(path):
@@ -89,24 +136,34 @@ def load_model(path):
     return model
 
 
-def load_predictor(path, image_size=None):
+def load_predictor(path, image_size=None, views=None):
     """Load a model with what its run folder says about it.
 
     Args:
         path: .keras file; `recipe.json` and `labels.json` beside it are read where present. Or a
             .tflite file that `gff-keras export` wrote, which has its size and labels inside.
         image_size: overrides the size that the recipe trained at; not for .tflite files.
+        views: `Views`; windows without a size get the recipe's crop_size. Not for .tflite files.
 
     Returns:
         `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the folder
         has none.
     """
     if Path(path).suffix == ".tflite":
-        return load_tflite(path, image_size)
+        return load_tflite(path, image_size, views)
     model = load_model(path)
     folder = Path(path).parent
+    views = views or Views()
     if image_size is None and (folder / "recipe.json").is_file():
-        image_size = _trained_image_size(folder / "recipe.json")
+        image_size = _trained_size(folder / "recipe.json", "image_size")
+    if views.mode == "sliding" and views.crop_size is None:
+        if not (folder / "recipe.json").is_file():
+            raise ValueError(
+                f"There is no recipe.json beside {path} that tells the crop size it was trained "
+                "at; give --crop_size HEIGHT WIDTH."
+            )
+        crop_size = _trained_size(folder / "recipe.json", "crop_size")
+        views = dataclasses.replace(views, crop_size=crop_size)
     labels_file = folder / "labels.json"
     if labels_file.is_file():
         labels = LabelSet.load(labels_file)
@@ -117,7 +174,7 @@ def load_predictor(path, image_size=None):
             f"{labels_file} names {labels.num_classes} classes, but {path} predicts "
             f"{model.num_classes}; put the model back beside the labels it was trained with."
         )
-    return Predictor(model, image_size), labels
+    return Predictor(model, image_size, views), labels
 
 
 def generic_labels(num_classes):
@@ -126,13 +183,13 @@ def generic_labels(num_classes):
     return LabelSet(UNNAMED, names, default_palette(num_classes))
 
 
-def _trained_image_size(recipe):
-    """Read `image_size` from a run's recipe.json: (height, width) or None."""
+def _trained_size(recipe, name):
+    """Read `image_size` or `crop_size` from a run's recipe.json: (height, width) or None."""
     try:
-        size = json.loads(recipe.read_text(encoding="utf-8"))["image_size"]
+        size = json.loads(recipe.read_text(encoding="utf-8"))[name]
         return None if size is None else (int(size[0]), int(size[1]))
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(
-            f"{recipe} does not tell the image_size of the run ({error!r}); "
-            "correct it, or move it away to use images at their own size."
+            f"{recipe} does not tell the {name} of the run ({error!r}); correct it, or "
+            f"move it away: images are then used at their own size, and windows need --crop_size."
         ) from error

@@ -11,6 +11,7 @@ from keras import ops
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.resizing import resized
+from gff_keras.evaluation.sliding import Views
 
 
 class TFLitePredictor:
@@ -41,6 +42,11 @@ class TFLitePredictor:
         (self._input,) = self.interpreter.get_input_details()
         self.image_size = tuple(int(n) for n in self._input["shape"][1:3])
         self._outputs = self.interpreter.get_output_details()
+
+    @property
+    def settings(self):
+        """How predictions are made, for JSON."""
+        return {**Views().settings, "image_size": [*self.image_size]}
 
     def run(self, image):
         """Return the outputs, a list of arrays, for an image (h, w, 3) uint8 of the file's size."""
@@ -106,12 +112,17 @@ def _sampled(scores, size):
     )
 
 
-def load_tflite(path, image_size=None):
+def load_tflite(path, image_size=None, views=None):
     """Return `(predictor, labels)` of a .tflite file.
 
     Raises:
-        FileNotFoundError, ValueError: as `TFLitePredictor`, or the file has another size.
+        FileNotFoundError, ValueError: as `TFLitePredictor`, or the file has another size, or more
+            than one view is asked for.
     """
+    if views not in (None, Views()):
+        raise ValueError(
+            f"{path} sees whole images at one size; windows, scales and flip need the .keras file."
+        )
     predictor = TFLitePredictor(path)
     if image_size is not None and tuple(image_size) != predictor.image_size:
         raise ValueError(

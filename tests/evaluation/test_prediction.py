@@ -9,6 +9,7 @@ import pytest
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.prediction import Predictor, load_model, load_predictor
+from gff_keras.evaluation.sliding import Views
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -69,6 +70,26 @@ def test_a_model_alone_gets_generic_names(run_folder, tmp_path):
     assert labels.classes == ("class 0", "class 1", "class 2")
     assert len(set(labels.palette)) == 3
     assert predictor.image_size is None
+
+
+def test_windows_have_the_size_of_training(run_folder):
+    sliding = Views("sliding", scales=(1, 2))
+    views = load_predictor(run_folder / "last.keras", views=sliding)[0].views
+    assert views == Views("sliding", (33, 41), scales=(1, 2))
+    other = Views("sliding", (9, 8))
+    assert load_predictor(run_folder / "last.keras", views=other)[0].views == other
+    (run_folder / "recipe.json").write_text('{"image_size": null}')
+    with pytest.raises(ValueError, match=r"recipe\.json does not tell the crop_size"):
+        load_predictor(run_folder / "last.keras", views=sliding)
+    (run_folder / "recipe.json").unlink()
+    with pytest.raises(ValueError, match=r"no recipe\.json beside .*; give --crop_size"):
+        load_predictor(run_folder / "last.keras", views=sliding)
+
+
+@pytest.mark.parametrize("views", [Views("sliding"), Views(flip=True), Views(scales=(2,))])
+def test_tflite_files_have_one_view(views):
+    with pytest.raises(ValueError, match=r"a\.tflite sees whole .* need the \.keras file"):
+        load_predictor("a.tflite", views=views)
 
 
 def test_labels_of_another_model_are_refused(run_folder):
