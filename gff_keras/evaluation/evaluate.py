@@ -24,6 +24,22 @@ def evaluate(predictor, data, split="val", labels=None, verbose=True):
     Raises:
         ValueError: the records have other classes than the model.
     """
+    names = class_names(predictor, data, labels)
+    metrics = SegmentationMetrics(len(names))
+    count = num_examples(data, split)
+    bar = keras.utils.Progbar(count, stateful_metrics=["mean_iou"], verbose=int(verbose))
+    for i, (image, label) in enumerate(evaluation_dataset(data, split), start=1):
+        metrics.update_state(label, predictor.classes(image.numpy()[0])[None])
+        bar.update(i, [("mean_iou", float(metrics.result()["mean_iou"]))])
+    return summarize(metrics, names) | {"images": count, "split": split}
+
+
+def class_names(predictor, data, labels=None):
+    """Return the names of a data set's classes, if they are those of the model.
+
+    Raises:
+        ValueError: the records have other classes.
+    """
     names = LabelSet.from_records(data).classes
     classes = predictor.num_classes
     if len(names) != classes:
@@ -39,13 +55,7 @@ def evaluate(predictor, data, split="val", labels=None, verbose=True):
             f"{data} has other classes than the model, {', '.join(differing[:3])}; "
             "evaluate it on the data set it was trained for."
         )
-    metrics = SegmentationMetrics(classes)
-    count = num_examples(data, split)
-    bar = keras.utils.Progbar(count, stateful_metrics=["mean_iou"], verbose=int(verbose))
-    for i, (image, label) in enumerate(evaluation_dataset(data, split), start=1):
-        metrics.update_state(label, predictor.classes(image.numpy()[0])[None])
-        bar.update(i, [("mean_iou", float(metrics.result()["mean_iou"]))])
-    return summarize(metrics, names) | {"images": count, "split": split}
+    return names
 
 
 def summarize(metrics, names):
