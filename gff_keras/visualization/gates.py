@@ -44,7 +44,7 @@ def gate_sheet(
     Raises:
         ValueError: No gate, a gate of another shape or with values outside 0..1, or shapes differ.
     """
-    if not gates:
+    if len(gates) == 0:
         raise ValueError("no gate maps; a model without gated fusion has none")
     image = check_image(image)
     left = [
