@@ -27,7 +27,7 @@ def predictor(trained):
     model.set_weights(trained[1].get_weights())
     for conv, bias in zip(model.get_layer("gff").gate_convs, (-1.5, 0.0, 1.5), strict=True):
         conv.bias.assign([bias])
-        conv.kernel.assign(4 * conv.kernel)
+        conv.kernel.assign(60 * conv.kernel)
     return Predictor(model, SEEN)
 
 
