@@ -44,13 +44,13 @@ def test_gates_of_a_photograph(run, model, photo, tmp_path):
 
 def test_gates_of_records(run, model, records, tmp_path):
     out = tmp_path / "new" / "out"
-    arguments = ("--model", model, "--data", records, "--out", out, "--sheets", "2")
-    status, text, _ = run("gates", *arguments, "--split", "train", "--ablate", "--max_images", "3")
+    arguments = ("--model", model, "--data", records, "--out", out, "--sheets", "1")
+    status, text, _ = run("gates", *arguments, "--split", "train", "--ablate", "--max_images", "1")
     assert status == 0
     predictor, _ = load_predictor(model)
-    expected = statistics(predictor, records, "train", max_images=3, verbose=False)
+    expected = statistics(predictor, records, "train", max_images=1, verbose=False)
     assert read(out / "gates.json") == expected
-    expected = ablation(predictor, records, "train", max_images=3, verbose=False)
+    expected = ablation(predictor, records, "train", max_images=1, verbose=False)
     assert read(out / "ablation.json") == expected
     with open(out / "ablation.csv", newline="") as file:
         rows = {row["class"]: row for row in csv.DictReader(file)}
@@ -58,7 +58,7 @@ def test_gates_of_records(run, model, records, tmp_path):
     assert float(rows["road"]["change without G2"]) == change
     assert f"{100 * change:+.2f}" in text and "% of a fused level that comes from" in text
     tables = ["ablation.csv", "ablation.json", "ablation.png", "gates.csv", "gates.json"]
-    sheets = [f"scene_{i}_{kind}.png" for i in (0, 1) for kind in ("ablation", "gates")]
+    sheets = ["scene_0_ablation.png", "scene_0_gates.png"]
     assert names(out) == sorted([*tables, "gates.png", "shares.csv", *sheets])
     assert f"written to {out}" in text
 
@@ -105,20 +105,21 @@ def test_a_tflite_file_has_no_gates(refused, photo, records, tmp_path, monkeypat
         assert "TFLite files hold no gate maps; give the .keras file" in error
 
 
-def test_sources(refused, model, photo, records, tmp_path):
+def test_sources_and_places(refused, model, photo, records, tmp_path):
+    out = ("--out", tmp_path / "out")
     for command in (("gates", "--model", model), ("compare", "--model", model, "--other", model)):
-        error = refused(*command, "--out", tmp_path / "out")
+        error = refused(*command, *out)
         assert "Give images or --data RECORDS, one of them; neither given" in error
         assert "both given" in refused(*command, photo, "--data", records)
         assert "sheets=-1" in refused(*command, photo, "--sheets", "-1")
-        assert "nowhere" in refused(*command, "--data", tmp_path / "nowhere")
-        (tmp_path / "empty").mkdir(exist_ok=True)
-        arguments = (tmp_path / "empty", "--out", tmp_path / "out")
-        assert "holds no image" in refused(*command, *arguments)
         assert f"{photo} is a file" in refused(*command, "--data", records, "--out", photo)
-        error = refused(*command, "--data", records, "--max_images", "0", "--out", tmp_path / "out")
-        assert "max_images=0 must be positive" in error
-        assert "no split 'test'" in refused(*command, "--data", records, "--split", "test")
+    (tmp_path / "empty").mkdir()
+    gates = ("gates", "--model", model, *out)
+    assert "holds no image" in refused(*gates, tmp_path / "empty")
+    assert "nowhere" in refused(*gates, "--data", tmp_path / "nowhere")
+    assert "no split 'test'" in refused(*command, *out, "--data", records, "--split", "test")
+    error = refused(*gates, "--data", records, "--max_images", "0")
+    assert "max_images=0 must be positive" in error
     assert not (tmp_path / "out").exists()
 
 

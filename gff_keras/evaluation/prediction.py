@@ -1,5 +1,6 @@
 """Predictions at the resolution of the image, and what lies beside a saved model."""
 
+import functools
 import json
 import zipfile
 from pathlib import Path
@@ -62,7 +63,9 @@ def _compiled(segmenter):
     import tensorflow as tf
 
     images = tf.TensorSpec((1, None, None, 3), "float32")
-    return tf.function(lambda x: segmenter(x, training=False), input_signature=[images])
+    # Not a lambda: of several networks TensorFlow would warn that one function is traced anew.
+    forward = functools.partial(segmenter, training=False)
+    return tf.function(forward, input_signature=[images])
 
 
 def load_model(path):
