@@ -26,7 +26,7 @@ def images(rng):
     return rng.integers(0, 256, (2, 33, 47, 3), "uint8")
 
 
-@pytest.mark.parametrize("zero", [[1], [2], [3], [1, 3]])
+@pytest.mark.parametrize("zero", [[1], [2, 3]])
 def test_it_is_the_network_with_gates_that_never_open(model, images, zero):
     closed = GFFNet.from_config(model.get_config())
     closed.set_weights(model.get_weights())
