@@ -4,6 +4,7 @@ import dataclasses
 import re
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -16,7 +17,7 @@ import recipes
 from gff_keras.evaluation.command import evaluate, predict
 from gff_keras.evaluation.complexity import complexity
 from gff_keras.evaluation.complexity import table as complexity_table
-from gff_keras.evaluation.images import draw_gates
+from gff_keras.evaluation.gate_command import compare_models, gates
 from gff_keras.evaluation.prediction import load_model
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
@@ -133,23 +134,6 @@ def quickstart(
     run_quickstart(recipe, out, overwrite)
 
 
-def gates(
-    images: Positional[Path],
-    model: Path,
-    out: Path = Path("gates"),
-    image_size: tuple[int, int] | None = None,
-):
-    """Draw the gate maps of an image beside image and prediction (the paper's Fig. 6).
-
-    Args:
-        images: JPEG or PNG image, or a folder of them.
-        model: .keras file.
-        out: folder to write; NAME_gates.png for every image.
-        image_size: height and width at which the network sees the images.
-    """
-    draw_gates(images, model, out, image_size)
-
-
 def info(
     model: Positional[Path | None] = None,
     backbone: str = "resnet101",
@@ -191,12 +175,13 @@ def info(
     print(complexity_table(complexity(network, size), size))
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
     "gates": gates,
+    "compare": compare_models,
     "info": info,
     "export": export,
 }

@@ -19,6 +19,7 @@ from typing import Any
 import tfrecords_tools
 from gff_keras.data import evaluation_dataset
 from gff_keras.evaluation.evaluate import evaluate
+from gff_keras.evaluation.gate_maps import gate_maps
 from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.evaluation.results import table
 from gff_keras.training import train
@@ -74,7 +75,8 @@ def _draw(predictor, labels, records, out):
         classes = predictor.classes(image)
         rows.append((image, classes, truth))
         if i <= GATE_SHEETS:
-            gate_sheet(image, predictor.gates(image), classes, labels).save(out / f"gates_{i}.png")
+            sheet = gate_sheet(image, gate_maps(predictor, image), classes, labels)
+            sheet.save(out / f"gates_{i}.png")
     prediction_sheet(rows, labels).save(out / "predictions.png")
 
 

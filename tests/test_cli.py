@@ -277,6 +277,7 @@ def test_predict_and_gates(run, refused, model, photo, tmp_path):
     assert run("predict", photo, *out)[0] == 0
     assert run("gates", photo, *out)[0] == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "photo_gates.npy",
         "photo_gates.png",
         "photo_mask.png",
         "photo_overlay.png",

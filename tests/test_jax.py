@@ -35,6 +35,10 @@ def run(model_file, batch_file):
     results["logits"] = model.predict_on_batch(batch["others"])["logits"]
     for level, gate in enumerate(model.gates(batch["others"])):
         results[f"gate {level}"] = keras.ops.convert_to_numpy(gate)
+    brought = model.get_layer("gff").contributions(model.features(batch["others"]))
+    results["gate contributions"] = keras.ops.convert_to_numpy(brought)
+    ablated = model.with_gates(zero=[1])
+    results["logits without G1"] = ablated.predict_on_batch(batch["others"])["logits"]
     logs = model.train_on_batch(batch["images"], batch["labels"], return_dict=True)
     results.update({f"log {name}": np.array(value) for name, value in logs.items()})
     results["iterations"] = np.array(model.optimizer.iterations)
@@ -80,6 +84,8 @@ assert main(["train", recipe, "--data", data, "--out", out]) == 0
 assert main(["evaluate", best, "--data", data]) == 0
 assert main(["predict", photo, "--model", best, "--out", f"{out}/pictures"]) == 0
 assert main(["gates", photo, "--model", best, "--out", f"{out}/pictures"]) == 0
+analysis = ["--ablate", "--max_images", "1", "--sheets", "0", "--out", f"{out}/analysis"]
+assert main(["gates", "--data", data, "--model", best, *analysis]) == 0
 assert main(["info", best]) == 2
 """
 
@@ -249,7 +255,9 @@ def test_a_recipe_trains_and_its_model_is_used(records, rng, tmp_path):
     assert len((out / "history.csv").read_text().splitlines()) == 3
     assert list((out / "tensorboard").rglob("events*"))
     names = {path.name for path in (out / "pictures").iterdir()}
-    assert names == {"photo_mask.png", "photo_overlay.png", "photo_gates.png"}
+    kinds = ("mask.png", "overlay.png", "gates.png", "gates.npy")
+    assert names == {f"photo_{kind}" for kind in kinds}
+    assert json.loads((out / "analysis" / "ablation.json").read_text())["images"] == 1
     model, metrics = load_model(out / "best.keras"), gff.metrics.SegmentationMetrics(3)
     for image, label in evaluation_dataset(records, "val"):
         metrics.update_state(label, model(image, training=False)["logits"])

@@ -36,8 +36,8 @@ def evaluate(predictor, data, split="val", labels=None, verbose=True, partial=No
     Raises:
         ValueError: the records have other classes than the model.
     """
+    class_names(predictor, data, labels)
     table = LabelSet.from_records(data)
-    _check_classes(table.classes, predictor, data, labels)
     count = num_examples(data, split)
     state = (partial and partial.load()) or {"per_image": [], "confusion": 0, "seconds": 0.0}
     done, confusion = state["per_image"], np.array(state["confusion"])
@@ -121,7 +121,13 @@ def _progress(done, count, verbose):
     )
 
 
-def _check_classes(names, predictor, data, labels):
+def class_names(predictor, data, labels=None):
+    """Return the names of a data set's classes, if they are those of the model.
+
+    Raises:
+        ValueError: the records have other classes.
+    """
+    names = LabelSet.from_records(data).classes
     classes = predictor.num_classes
     if len(names) != classes:
         raise ValueError(
@@ -136,3 +142,4 @@ def _check_classes(names, predictor, data, labels):
             f"{data} has other classes than the model, {', '.join(differing[:3])}; "
             "evaluate it on the data set it was trained for."
         )
+    return names

@@ -1,4 +1,4 @@
-"""Predictions and gate maps of image files, written as pictures."""
+"""Predictions of image files, written as pictures."""
 
 import itertools
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gff_keras.evaluation.prediction import load_predictor
-from gff_keras.visualization import gate_sheet, overlay_figure, save_palette_png
+from gff_keras.visualization import overlay_figure, save_palette_png
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -27,19 +27,10 @@ def predict_images(images, model, out, image_size=None, views=None):
         FileNotFoundError, ValueError: no image, an unreadable image, an unreadable model.
     """
     predictor, labels = load_predictor(model, image_size, views)
-    for image, target in _read_all(images, out):
+    for image, target in read_all(images, out):
         classes = predictor.classes(image)
         save_palette_png(f"{target}_mask.png", classes, labels.palette)
         overlay_figure(image, classes, labels).save(f"{target}_overlay.png")
-    print(f"written to {out}")
-
-
-def draw_gates(images, model, out, image_size=None):
-    """Write `NAME_gates.png` for every image: image, prediction and the gate map of every level."""
-    predictor, labels = load_predictor(model, image_size)
-    for image, target in _read_all(images, out):
-        sheet = gate_sheet(image, predictor.gates(image), predictor.classes(image), labels)
-        sheet.save(f"{target}_gates.png")
     print(f"written to {out}")
 
 
@@ -63,7 +54,7 @@ def read_image(path):
         raise ValueError(message) from error
 
 
-def _read_all(images, out):
+def read_all(images, out):
     """Yield every image with the path, less suffix, that its results get; show a progress bar."""
     images, out = Path(images), Path(out)
     paths = image_paths(images, out)

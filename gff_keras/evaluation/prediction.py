@@ -1,6 +1,7 @@
 """Predictions at the resolution of the image, and what lies beside a saved model."""
 
 import dataclasses
+import functools
 import json
 import zipfile
 from pathlib import Path
@@ -108,7 +109,8 @@ def _compiled(model, size):
     import tensorflow as tf
 
     images = tf.TensorSpec((None, *(size or (None, None)), 3), "float32")
-    forward = tf.function(lambda x: network(x, training=False), input_signature=[images])
+    # Not a lambda: of several networks TensorFlow would warn that one function is traced anew.
+    forward = tf.function(functools.partial(network, training=False), input_signature=[images])
     return lambda images: forward(images).numpy()
 
 

@@ -6,6 +6,16 @@ from keras import ops
 from gff_keras.layers.resizing import resize_antialiased
 
 
+def network_input(image, image_size=None):
+    """Return an RGB image (H, W, 3) as a network sees it: float32 (1, *image_size, 3).
+
+    Without `image_size` the image keeps its own.
+    """
+    if image_size is None:
+        return np.asarray(image, "float32")[None]
+    return resized(image, image_size)
+
+
 def resized(image, size):
     """Resize an RGB image (H, W, 3) for a network, with antialias: float32 (1, *size, 3)."""
     x = np.asarray(image, "float32")[None]

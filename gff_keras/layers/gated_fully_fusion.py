@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from gff_keras.layers.convolution import Conv2D, ConvBNReLU
-from gff_keras.layers.resizing import spatial_size, sum_resampled
+from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -21,7 +21,8 @@ class GatedFullyFusion(keras.layers.Layer):
         filters: channels of every fused level.
 
     Call with a list of features (B, H_l, W_l, C_l), finest level first; returns a list of
-    (B, H_l, W_l, filters).
+    (B, H_l, W_l, filters). With `zero`, a tuple of levels counted from 1, those gates are 0
+    instead: such a level sends nothing, adds nothing to itself, and receives all (1 - 0).
     """
 
     def __init__(self, filters=256, **kwargs):
@@ -49,19 +50,17 @@ class GatedFullyFusion(keras.layers.Layer):
             reduce.build(shape)
         self.built = True
 
-    def gates(self, features):
+    def gates(self, features, zero=()):
         """Return the gate maps G_l, (B, H_l, W_l, 1) in [0, 1], finest level first."""
-        return [
+        g = [
             ops.sigmoid(gate_conv(x_l))
             for gate_conv, x_l in zip(self.gate_convs, features, strict=True)
         ]
+        return [ops.zeros_like(g_l) if i in zero else g_l for i, g_l in enumerate(g, start=1)]
 
-    def call(self, features, training=None):
-        g = self.gates(features)
-        x = [
-            reduce(x_l, training=training)
-            for reduce, x_l in zip(self.reductions, features, strict=True)
-        ]
+    def call(self, features, training=None, zero=()):
+        g = self.gates(features, zero)
+        x = self._reduce(features, training)
         sent = [g_l * x_l for g_l, x_l in zip(g, x, strict=True)]
         fused = []  # a new list: every level receives from the unfused X_i
         for level, (g_l, x_l) in enumerate(zip(g, x, strict=True)):
@@ -69,6 +68,41 @@ class GatedFullyFusion(keras.layers.Layer):
             received = sum_resampled(others, spatial_size(x_l))
             fused.append((1 + g_l) * x_l + (1 - g_l) * received)
         return fused
+
+    def contributions(self, features, zero=()):
+        """Return how much of every fused level comes from every level.
+
+        That is the mean over pixels of the L1 norm over channels of each term of Eq. 5. No term is
+        negative after the ReLU, so nothing cancels: the terms of a level add up to all of it.
+
+        Args:
+            features: as for the call.
+            zero: as for the call.
+
+        Returns:
+            float32 (B, L, L): `[:, l, i]` is what level i brings to X~_l, both finest first.
+        """
+        g = [ops.cast(g_l, "float32") for g_l in self.gates(features, zero)]
+        # The norm of what is not negative is a sum, and sampling keeps sums: one channel is enough.
+        norms = [
+            ops.sum(ops.cast(x_l, "float32"), axis=-1, keepdims=True)
+            for x_l in self._reduce(features, training=False)
+        ]
+        rows = []
+        for level, (g_l, n_l) in enumerate(zip(g, norms, strict=True)):
+            size = spatial_size(n_l)
+            terms = [
+                (1 - g_l) * resample(g_i * n_i, size) for g_i, n_i in zip(g, norms, strict=True)
+            ]
+            terms[level] = (1 + g_l) * n_l
+            rows.append(ops.stack([ops.mean(term, axis=(1, 2, 3)) for term in terms], axis=-1))
+        return ops.stack(rows, axis=1)
+
+    def _reduce(self, features, training):
+        return [
+            reduce(x_l, training=training)
+            for reduce, x_l in zip(self.reductions, features, strict=True)
+        ]
 
     def compute_output_shape(self, input_shape):
         return [(*shape[:-1], self.filters) for shape in input_shape]

@@ -11,6 +11,7 @@ import keras
 
 from gff_keras import backbones, layers
 from gff_keras.layers.replicas import apart
+from gff_keras.models.checks import check_arguments, check_gated, check_loss, checked_gates
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -39,6 +40,7 @@ class GFFNet(keras.Model):
         input_shape: `(height, width, 3)`; None where unknown.
         dropout: rate before the classifier of the auxiliary head and after pyramid pooling.
         aux_loss_weight: weight of the auxiliary loss in `fit`.
+        zero_gates: levels, 1 for the finest, whose gates are 0 (see `with_gates`).
         dtype: dtype policy, for example "mixed_bfloat16"; logits are float32 under any.
 
     Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits`
@@ -58,42 +60,47 @@ class GFFNet(keras.Model):
         input_shape=(None, None, 3),
         dropout=0.1,
         aux_loss_weight=0.4,
+        zero_gates=(),
         dtype=None,
         name="gffnet",
+        _layers_of=None,
         **kwargs,
     ):
-        _check_arguments(num_classes, fusion, dfp, filters, input_shape)
+        check_arguments(num_classes, fusion, dfp, filters, input_shape)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
 
         # === Layers ===
         if isinstance(backbone, str):
             backbone = backbones.resnet(backbone, output_stride, input_shape, policy)
-        conv = _with_policy(layers.ConvBNReLU, policy)
-        normalize = layers.ImageNormalization(name="normalize")
-        context = layers.PyramidPooling(dropout=dropout, dtype=policy, name="context")
-        classify = layers.MultiLevelConv(
-            num_classes, use_bias=True, dtype="float32", name="classifier"
+        layer = _maker(policy, _layers_of)
+        normalize = layer(layers.ImageNormalization, name="normalize")
+        context = layer(layers.PyramidPooling, dropout=dropout, name="context")
+        classify = layer(
+            layers.MultiLevelConv, num_classes, use_bias=True, dtype="float32", name="classifier"
         )
-        to_image_size = layers.ResampleLike(dtype="float32", name="logits")
+        to_image_size = layer(layers.ResampleLike, dtype="float32", name="logits")
 
         # === Functional graph ===
         images = keras.Input(tuple(input_shape), name="images")
         x = backbone(normalize(images))  # [X_1 .. X_L], (B, H_l, W_l, C_l)
+        zero_gates = checked_gates(zero_gates, fusion, len(x))
         y = [context(x[-1])]  # (B, H_L, W_L, C_L / 4)
         if fusion == "gff":
-            fused = layers.GatedFullyFusion(filters, dtype=policy, name="gff")(x)
+            gff = layer(layers.GatedFullyFusion, filters, name="gff")
+            fused = gff(x, zero=zero_gates) if zero_gates else gff(x)
             for i in (1, 2):
                 fused = [
-                    conv(filters, 3, name=f"refine_{level}_{i}")(x_l)
+                    layer(layers.ConvBNReLU, filters, 3, name=f"refine_{level}_{i}")(x_l)
                     for level, x_l in enumerate(fused, start=1)
                 ]
-            y_0 = conv(filters, name="reduce_context")(y[0])
+            y_0 = layer(layers.ConvBNReLU, filters, name="reduce_context")(y[0])
             if dfp:
-                fused = layers.DenseFeaturePyramid(filters, dtype=policy, name="dfp")([*fused, y_0])
+                fused = layer(layers.DenseFeaturePyramid, filters, name="dfp")([*fused, y_0])
             y = [y_0, *reversed(fused)]  # the finest level last: it sets the size
-        outputs = {"logits": to_image_size([classify(y), images])}
+        scores = classify(y)  # (B, H_1, W_1, num_classes)
+        outputs = {"logits": to_image_size([scores, images])}
         if aux_head:
-            outputs["aux_logits"] = _auxiliary_head(x[-2], images, num_classes, dropout, policy)
+            outputs["aux_logits"] = _auxiliary_head(x[-2], images, num_classes, dropout, layer)
         super().__init__(inputs=images, outputs=outputs, name=name, **kwargs)
 
         # === Config ===
@@ -106,12 +113,19 @@ class GFFNet(keras.Model):
         self.filters = filters
         self.dropout = dropout
         self.aux_loss_weight = aux_loss_weight
+        self.zero_gates = zero_gates
+        self._scores = scores
         self.dtype_policy = keras.dtype_policies.get(policy)
         self.autocast = False  # images reach the normalisation layer as they are
 
-    def segmenter(self):
-        """Return a `keras.Model` from images to logits alone, sharing all weights."""
-        return keras.Model(self.input, self.output["logits"], name=f"{self.name}_segmenter")
+    def segmenter(self, full_size=True):
+        """Return a `keras.Model` from images to logits alone, sharing all weights.
+
+        Args:
+            full_size: logits at the size of the images; False: at that of the finest level.
+        """
+        logits = self.output["logits"] if full_size else self._scores
+        return keras.Model(self.input, logits, name=f"{self.name}_segmenter")
 
     def gates(self, images):
         """Return the gate maps of `images` (B, H, W, 3): a list of (B, H_l, W_l, 1), finest first.
@@ -119,12 +133,28 @@ class GFFNet(keras.Model):
         Raises:
             ValueError: the network has no gates (`fusion` is not "gff").
         """
-        if self.fusion != "gff":
-            raise ValueError(
-                f"fusion={self.fusion!r} has no gates; build GFFNet with fusion='gff'."
-            )
-        features = self.backbone(self.get_layer("normalize")(images), training=False)
-        return self.get_layer("gff").gates(features)
+        check_gated(self.fusion)
+        return self.get_layer("gff").gates(self.features(images), self.zero_gates)
+
+    def features(self, images):
+        """Return the backbone's features X_1 .. X_L, (B, H_l, W_l, C_l), finest level first."""
+        return self.backbone(self.get_layer("normalize")(images), training=False)
+
+    def with_gates(self, zero):
+        """Return this network with some gates at zero in Eq. 5; all layers and weights are shared.
+
+        Such a level sends nothing, does not amplify itself and receives all that others send (the
+        paper's Fig. 7b). This network stays as it is; the other can be saved and exported too.
+
+        Args:
+            zero: numbers of gates, 1 for the finest level; `[]` for none.
+
+        Raises:
+            ValueError: the network has no gates, or not that one.
+        """
+        check_gated(self.fusion)
+        arguments = {**self._arguments(), "zero_gates": zero}
+        return GFFNet(self.backbone, **arguments, _layers_of=self)
 
     def fit(self, *arguments, class_weight=None, **options):
         if class_weight is not None:  # Keras would weight images, by an argmax along their width
@@ -138,7 +168,7 @@ class GFFNet(keras.Model):
         """The compiled loss on `logits`, plus `aux_loss_weight` times the same on `aux_logits`."""
         if not isinstance(y_pred, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        _check_loss(self.loss, training and self.aux_head)
+        check_loss(self.loss, training and self.aux_head)
         if not training:
             with apart():
                 return super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
@@ -161,6 +191,14 @@ class GFFNet(keras.Model):
     def get_config(self):
         return {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
+            **self._arguments(),
+            "trainable": self.trainable,
+            "frozen": [path for path, x in self._own_layers().items() if not x.trainable],
+        }
+
+    def _arguments(self):
+        """The constructor's arguments but for the backbone, as JSON can hold them."""
+        return {
             "num_classes": self.num_classes,
             "fusion": self.fusion,
             "dfp": self.dfp,
@@ -172,8 +210,7 @@ class GFFNet(keras.Model):
             "aux_loss_weight": self.aux_loss_weight,
             "dtype": self.dtype_policy.name,
             "name": self.name,
-            "trainable": self.trainable,
-            "frozen": [path for path, x in self._own_layers().items() if not x.trainable],
+            **({"zero_gates": list(self.zero_gates)} if self.zero_gates else {}),
         }
 
     @classmethod
@@ -193,44 +230,21 @@ class GFFNet(keras.Model):
         return {layer.path: layer for layer in layers if layer.weights}
 
 
-def _check_arguments(num_classes, fusion, dfp, filters, input_shape):
-    if fusion not in (None, "gff"):
-        raise ValueError(f"fusion={fusion!r} is unknown; choose 'gff' or None.")
-    if dfp and fusion is None:
-        raise ValueError(
-            "dfp=True needs fused features; set fusion='gff', or dfp=False for PSPNet."
-        )
-    if num_classes < 1 or filters < 1:
-        raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
-    if len(input_shape) != 3 or input_shape[-1] != 3:
-        raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
+def _maker(policy, network):
+    """Return a function that makes a layer, or takes that of the name from a `GFFNet` given."""
+    made = {} if network is None else {layer.name: layer for layer in network.layers}
+
+    def layer(kind, *arguments, name, dtype=policy, **options):
+        return made.get(name) or kind(*arguments, **options, dtype=dtype, name=name)
+
+    return layer
 
 
-def _check_loss(loss, uses_aux_head):
-    # Keras's cross-entropies expect probabilities unless told: on logits they train to nonsense.
-    if isinstance(loss, str) or not getattr(loss, "from_logits", True):
-        shown = repr(loss) if isinstance(loss, str) else f"{type(loss).__name__}(from_logits=False)"
-        raise ValueError(
-            f"loss={shown} takes probabilities, but a GFFNet gives logits; compile with "
-            "gff_keras.losses.SegmentationCrossEntropy(), or with a Keras loss object with "
-            "from_logits=True, ignore_class=255."
-        )
-    if uses_aux_head and not isinstance(loss, keras.losses.Loss):
-        raise ValueError(
-            f"loss={loss!r} cannot serve the auxiliary head; compile with a loss "
-            "object such as SegmentationCrossEntropy(), or build with aux_head=False."
-        )
-
-
-def _with_policy(layer_class, policy):
-    return lambda *args, **kwargs: layer_class(*args, dtype=policy, **kwargs)
-
-
-def _auxiliary_head(x, images, num_classes, dropout, policy):
+def _auxiliary_head(x, images, num_classes, dropout, layer):
     """Second prediction, from stage 3 of the backbone, to help training (Lee et al., 2015)."""
-    x = layers.ConvBNReLU(256, 3, dtype=policy, name="aux_conv")(x)
-    x = keras.layers.Dropout(dropout, dtype=policy, name="aux_dropout")(x)
-    classify = layers.MultiLevelConv(
-        num_classes, use_bias=True, dtype="float32", name="aux_classifier"
+    x = layer(layers.ConvBNReLU, 256, 3, name="aux_conv")(x)
+    x = layer(keras.layers.Dropout, dropout, name="aux_dropout")(x)
+    classify = layer(
+        layers.MultiLevelConv, num_classes, use_bias=True, dtype="float32", name="aux_classifier"
     )
-    return layers.ResampleLike(dtype="float32", name="aux_logits")([classify([x]), images])
+    return layer(layers.ResampleLike, dtype="float32", name="aux_logits")([classify([x]), images])

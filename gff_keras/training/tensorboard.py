@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from gff_keras.evaluation.gate_maps import gate_maps
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.visualization import gate_sheet, prediction_sheet
 
@@ -97,7 +98,7 @@ class TensorBoard(keras.callbacks.Callback):
             classes = self._predictor.classes(image)
             rows.append((image, classes, truth))
             if self.model.fusion == "gff":
-                gates = self._predictor.gates(image)
+                gates = gate_maps(self._predictor, image)
                 sheets[f"gates_{i}"] = gate_sheet(image, gates, classes, self.labels)
         sheets["predictions"] = prediction_sheet(rows, self.labels)
         with self._writer("validation"):

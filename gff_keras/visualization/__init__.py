@@ -1,8 +1,10 @@
 """Pictures of label maps, gate maps and learning curves, from NumPy arrays."""
 
 from gff_keras.visualization.colors import colorize, default_palette, save_palette_png
+from gff_keras.visualization.comparison import ablation_sheet, comparison_sheet
 from gff_keras.visualization.curves import learning_curves
 from gff_keras.visualization.gates import gate_sheet
+from gff_keras.visualization.heatmaps import ablation_heatmap, statistics_heatmap
 from gff_keras.visualization.overlays import (
     label_sheet,
     legend_entries,
@@ -12,7 +14,10 @@ from gff_keras.visualization.overlays import (
 )
 
 __all__ = [
+    "ablation_heatmap",
+    "ablation_sheet",
     "colorize",
+    "comparison_sheet",
     "default_palette",
     "gate_sheet",
     "label_sheet",
@@ -22,4 +27,5 @@ __all__ = [
     "overlay_figure",
     "prediction_sheet",
     "save_palette_png",
+    "statistics_heatmap",
 ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gff_keras.evaluation.images import draw_gates, predict_images, read_image
+from gff_keras.evaluation.images import predict_images, read_image
 from gff_keras.evaluation.prediction import load_predictor
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -141,15 +141,7 @@ def test_no_images(model, tmp_path):
     with pytest.raises(FileNotFoundError, match="empty holds no image"):
         predict_images(tmp_path / "empty", model, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        draw_gates(tmp_path / "nowhere", model, tmp_path / "out")
-
-
-def test_gates_are_drawn(pixels, model, tmp_path):
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    draw_gates(tmp_path / "a.png", model, tmp_path / "out")
-    with Image.open(tmp_path / "out" / "a_gates.png") as sheet:
-        assert sheet.width > 3 * 480  # image and two columns of gates
-        assert len(sheet.convert("RGB").getcolors(1 << 24)) > 100
+        predict_images(tmp_path / "nowhere", model, tmp_path / "out")
 
 
 def test_results_inside_the_folder_of_images_are_not_read_again(pixels, model, tmp_path):

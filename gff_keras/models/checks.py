@@ -1,0 +1,60 @@
+"""What a GFFNet refuses, in sentences that name value and remedy."""
+
+import numbers
+
+import keras
+
+
+def check_arguments(num_classes, fusion, dfp, filters, input_shape):
+    """Raise ValueError unless the constructor's arguments describe a network."""
+    if fusion not in (None, "gff"):
+        raise ValueError(f"fusion={fusion!r} is unknown; choose 'gff' or None.")
+    if dfp and fusion is None:
+        raise ValueError(
+            "dfp=True needs fused features; set fusion='gff', or dfp=False for PSPNet."
+        )
+    if num_classes < 1 or filters < 1:
+        raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
+    if len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
+
+
+def check_gated(fusion):
+    """Raise ValueError unless the network has gates."""
+    if fusion != "gff":
+        raise ValueError(f"fusion={fusion!r} has no gates; build GFFNet with fusion='gff'.")
+
+
+def checked_gates(zero, fusion, levels):
+    """Return the numbers of gates, from 1 for the finest level, as a sorted tuple without doubles.
+
+    Raises:
+        ValueError: one is no gate of a network of so many levels, or it has none at all.
+    """
+    gates = list(zero) if isinstance(zero, (list, tuple, set, frozenset, range)) else [zero]
+    if gates:
+        check_gated(fusion)
+    for gate in gates:
+        if not isinstance(gate, numbers.Integral) or not 1 <= int(gate) <= levels:
+            raise ValueError(
+                f"zero={zero!r}: {gate!r} is no gate; list numbers in 1..{levels}, 1 for G1, the "
+                "gate of the finest level."
+            )
+    return tuple(sorted({int(gate) for gate in gates}))
+
+
+def check_loss(loss, uses_aux_head):
+    """Raise ValueError if a network that gives logits cannot be trained with `loss`."""
+    # Keras's cross-entropies expect probabilities unless told: on logits they train to nonsense.
+    if isinstance(loss, str) or not getattr(loss, "from_logits", True):
+        shown = repr(loss) if isinstance(loss, str) else f"{type(loss).__name__}(from_logits=False)"
+        raise ValueError(
+            f"loss={shown} takes probabilities, but a GFFNet gives logits; compile with "
+            "gff_keras.losses.SegmentationCrossEntropy(), or with a Keras loss object with "
+            "from_logits=True, ignore_class=255."
+        )
+    if uses_aux_head and not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            f"loss={loss!r} cannot serve the auxiliary head; compile with a loss "
+            "object such as SegmentationCrossEntropy(), or build with aux_head=False."
+        )
