@@ -23,6 +23,7 @@ from gff_keras.evaluation.prediction import UNNAMED, load_model, load_predictor
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
+from gff_keras.report.command import report
 from gff_keras.training import Recipe, Stopped
 from gff_keras.training import train as run_training
 from gff_keras.training.multi_worker import reason
@@ -244,6 +245,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "gates": gates,
+    "report": report,
     "info": info,
     "export": export,
 }
