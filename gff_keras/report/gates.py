@@ -9,6 +9,7 @@ from gff_keras.report.pictures import marked
 from gff_keras.visualization.gates import gate_colors
 
 RAMP = 9  # colours of the colour bar
+SHEETS = 3
 
 
 def section(predictor, labels, data, split, groups, images, verbose):
@@ -18,10 +19,13 @@ def section(predictor, labels, data, split, groups, images, verbose):
         return {"missing": "A TFLite file holds no gate maps; give the .keras file of the model."}
     if model.fusion != "gff":
         return {"missing": "This network has no gates: it fuses no levels (PSPNet)."}
+    without = _without(predictor)
+    of_each = -(-SHEETS // len(groups))
+    examples = [example for group in groups for example in group["examples"][:of_each]]
     found = analysis(predictor, labels, data, split, images, verbose)
     ramp = gate_colors(np.linspace(0, 1, RAMP)[None], (1, RAMP))[0]
     return {
-        "sheets": [_sheet(predictor, group["examples"][0]) for group in groups],
+        "sheets": [_sheet(predictor, without, example) for example in examples],
         "ramp": [f"rgb({r}, {g}, {b})" for r, g, b in ramp],
         **found,
     }
@@ -81,26 +85,37 @@ def _difference(part, whole):
     return None if part is None or whole is None else part - whole
 
 
-def _sheet(predictor, example):
-    """The gate maps of an image, and the pixels that each gate alone keeps right."""
-    image = example["image"]
-    gates = predictor.gates(image)
-    maps = [
-        (f"G{level}, mean {gate.mean():.2f}", gate_colors(gate, image.shape[:2]))
-        for level, gate in enumerate(gates, start=1)
-    ]
-    return {"id": example["id"], "image": image, "maps": maps, "lost": _lost(predictor, example)}
-
-
-def _lost(predictor, example):
-    """Pixels that are right with all gates and wrong without one of them."""
+def _without(predictor):
+    """Predictors of the same network with one gate at zero: {"G1": ...}."""
     model = predictor.model
     if not hasattr(model, "with_gates"):
-        return []
-    right = example["prediction"] == example["truth"]
-    pictures = []
-    for level in range(1, len(model.backbone.outputs) + 1):
-        without = Predictor(model.with_gates(zero=[level]), predictor.image_size)
-        lost = right & (without.classes(example["image"]) != example["truth"])
-        pictures.append((f"without G{level}: {lost.mean():.1%}", marked(example["image"], lost)))
-    return pictures
+        return {}
+    levels = range(1, len(model.backbone.outputs) + 1)
+    return {
+        f"G{level}": Predictor(model.with_gates(zero=[level]), predictor.image_size)
+        for level in levels
+    }
+
+
+def _caption(name, gate):
+    return f"{name}, {gate.min():.2f} to {gate.max():.2f}, mean {gate.mean():.2f}"
+
+
+def _sheet(predictor, without, example):
+    """The gate maps of an image, and the pixels that each gate alone keeps right."""
+    image, truth = example["image"], example["truth"]
+    maps = [
+        (_caption(f"G{level}", gate), gate_colors(gate, image.shape[:2]))
+        for level, gate in enumerate(predictor.gates(image), start=1)
+    ]
+    right = example["prediction"] == truth
+    lost = {name: right & (other.classes(image) != truth) for name, other in without.items()}
+    return {
+        "id": example["id"],
+        "image": image,
+        "maps": maps,
+        "lost": [
+            (f"without {name}: {pixels.mean():.1%}", marked(image, pixels))
+            for name, pixels in lost.items()
+        ],
+    }

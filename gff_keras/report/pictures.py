@@ -11,6 +11,7 @@ from gff_keras.visualization import legend_entries, overlay
 
 MAX_WIDTH = 800  # pixels: sharp on a phone, and 50 to 100 kB
 QUALITY = 82  # of WebP
+LOSSLESS = 240  # pixels of width under which a picture is kept exactly: its pixels are seen singly
 WRONG = (235, 60, 20)
 
 
@@ -85,5 +86,5 @@ def data_uri(picture):
     image = Image.fromarray(picture)
     image.thumbnail((MAX_WIDTH, 2 * MAX_WIDTH), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, format="WEBP", quality=QUALITY)
+    image.save(file, format="WEBP", quality=QUALITY, lossless=image.width < LOSSLESS)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

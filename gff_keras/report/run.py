@@ -38,8 +38,8 @@ def configuration(predictor, folder):
     shown = {name for name, _ in network}
     recipe = _recipe(folder / "recipe.json")
     return {
-        "network": [(name, _text(value)) for name, value in network],
-        "recipe": [(name, _text(v)) for name, v in recipe.items() if name not in shown],
+        "network": [(name, _text(name, value)) for name, value in network],
+        "recipe": [(name, _text(name, v)) for name, v in recipe.items() if name not in shown],
     }
 
 
@@ -51,11 +51,12 @@ def _recipe(path):
     return recipe if isinstance(recipe, dict) else {}
 
 
-def _text(value):
+def _text(name, value):
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return " × ".join(map(_text, value))
+        between = " × " if name.endswith("_size") else ", "
+        return between.join(_text(name, part) for part in value)
     return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -50,7 +50,7 @@ def _seconds(predictor, image):
 
 def tiles(measured):
     """Headline numbers: (name, value)."""
-    found = [("Per image", duration(measured["seconds"]))]
+    found = [("Time of an image", duration(measured["seconds"]))]
     if measured["parameters"]:
         found.insert(0, ("Parameters", f"{measured['parameters'] / 1e6:.1f} M"))
     return found

@@ -21,7 +21,7 @@ from gff_keras.report import report as module
 from gff_keras.training import train
 from tests.tiny import eagerly, write_blocks
 
-SECTIONS = ("configuration", "curves", "classes", "confusion", "examples", "gates", "sizes")
+SECTIONS = ("curves", "classes", "confusion", "examples", "gates", "sizes", "configuration")
 VOID = {"meta", "link", "img", "br", "input"}
 
 
@@ -91,10 +91,20 @@ def test_pictures_are_those_of_the_split(html, gathered, records):
     examples = [x for group in gathered["examples"]["groups"] for x in group["examples"]]
     assert [example["id"] for example in examples] == list(images)  # three images, no scores
     for i, example in enumerate(examples):
-        shown = np.asarray(drawn[4 * i], float)  # image, truth, prediction, errors
-        assert shown.shape == images[example["id"]].shape
-        assert np.abs(shown - images[example["id"]]).mean() < 12  # WebP, of noise
+        shown = [np.asarray(picture) for picture in drawn[4 * i : 4 * i + 4]]
+        np.testing.assert_array_equal(shown[0], images[example["id"]])
+        for picture, (_, expected) in zip(shown, example["pictures"], strict=True):
+            np.testing.assert_array_equal(picture, expected)
     assert len(drawn) >= 4 * 3 + 1 + 3  # and the gates of one image
+
+
+def test_large_pictures_are_shrunk_and_stay_the_same(rng):
+    picture = np.kron(rng.integers(0, 256, (6, 10, 3)), np.ones((200, 200, 1))).astype("uint8")
+    uri = pictures.data_uri(picture)
+    shown = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+    assert shown.size == (800, 480) and len(uri) < 60_000
+    blocks = np.asarray(shown.convert("RGB"), float).reshape(6, 80, 10, 80, 3)[:, 20:60, :, 20:60]
+    np.testing.assert_allclose(blocks.mean((1, 3)), picture[::200, ::200], atol=6)
 
 
 def _split(records):
