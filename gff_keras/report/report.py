@@ -12,7 +12,7 @@ from gff_keras.data import LabelSet, num_examples
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
 from gff_keras.report import gates, numbers, pictures, run, sizes
 
-GATE_IMAGES = 20  # the ablation predicts each of them once for every gate
+GATE_IMAGES = 10  # the ablation predicts each of them once for every gate
 
 
 def page(
@@ -86,6 +86,7 @@ def render(gathered):
         lstrip_blocks=True,
     )
     environment.filters["percent"] = percent
+    environment.filters["points"] = points
     environment.filters["uri"] = pictures.data_uri
     return environment.get_template("template.html.jinja").render(gathered)
 
@@ -93,3 +94,9 @@ def render(gathered):
 def percent(share, digits=1):
     """A share as percent, without the sign; a dash for what is not defined."""
     return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def points(change):
+    """A change of a share in percent points, with its sign."""
+    text = f"{100 * change:+.1f}"
+    return "0.0" if text[1:] == "0.0" else text.replace("-", "−")

@@ -5,7 +5,7 @@
 
 function key(row, column) {
   const text = row.cells[column].textContent.trim();
-  const number = parseFloat(text.replace(/,/g, ""));
+  const number = parseFloat(text.replace(/,/g, "").replace("−", "-"));
   return row.cells[column].classList.contains("number") ? number : text;
 }
 

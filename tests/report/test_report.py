@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from gff_keras import report as report_package
-from gff_keras.data import evaluation_dataset
+from gff_keras.data import LabelSet, evaluation_dataset
 from gff_keras.evaluation.evaluate import evaluate
 from gff_keras.evaluation.prediction import load_predictor
-from gff_keras.report import gates, pictures
+from gff_keras.report import gates, pictures, sizes
 from gff_keras.report import report as module
+from gff_keras.report import run as run_module
 from gff_keras.training import train
 from tests.tiny import eagerly, write_blocks
 
@@ -184,16 +185,32 @@ def test_a_lone_pspnet_and_one_image(tiny_model, tmp_path, eager):
     assert len(re.findall("data:image/webp", page)) == 4
 
 
-def test_a_network_of_which_only_classes_are_known(trained, records, monkeypatch, eager):
+def test_a_network_of_which_only_classes_are_known(gathered, records, rng, tmp_path):
     """A TFLite file: no blocks, no gates, no Keras model."""
-    predictor, labels = load_predictor(trained[0].out / "best.keras")
 
     class Bare:
-        num_classes, image_size, classes = 3, None, predictor.classes
+        num_classes, image_size = 3, None
 
-    monkeypatch.setattr(module, "load_predictor", lambda *_: (Bare(), labels))
-    page = report_package.page(trained[0].out / "best.keras", records, verbose=False)
-    assert "TFLite file holds no gate maps" in page and "does not tell its blocks" in page
+        def classes(self, image):
+            return rng.integers(0, 3, image.shape[:2])
+
+    path = tmp_path / "net.tflite"
+    path.write_bytes(bytes(2_500_000))
+    labels, chosen = LabelSet.from_records(records), [("Only", [(1, 0.25)])]
+    groups = pictures.examples(Bare(), records, "val", chosen, labels)
+    measured = sizes.measure(Bare(), path, groups[0]["examples"][0]["image"])
+    changed = dict(
+        gathered,
+        title=run_module.network_name(Bare()),
+        configuration=run_module.configuration(Bare(), tmp_path),
+        examples={"groups": groups, "scored": True},
+        gates=gates.section(Bare(), labels, records, "val", groups, 1, False),
+        sizes=sizes.section(measured, {}, tmp_path),
+    )
+    page = module.render(changed)
+    for text in ("TFLite file holds no gate maps", "does not tell its blocks", "mean IoU 25.0 %"):
+        assert text in page
+    assert "<dd>2.5 MB" in page
     Reader(page)
 
 
@@ -230,9 +247,9 @@ def test_gate_tables(rng, gathered):
     changed = dict(gathered["gates"], statistics=statistics, ablation=ablation)
     reader = Reader(module.render(dict(gathered, gates=changed)))
     table = reader.table("without G1")
-    assert table[0] == ["Mean", "50.0", "-10.0", "-10.0"]
+    assert table[0] == ["Mean", "50.0", "−10.0", "−10.0"]
     for i, name in enumerate("ab"):
-        change = [f"{100 * (part[i] - whole[i]):+.1f}" for part in without]
+        change = [f"{100 * (part[i] - whole[i]):+.1f}".replace("-", "−") for part in without]
         assert table[i + 1] == [name, f"{100 * whole[i]:.1f}", *change]
     assert table[3] == ["c", "–", "–", "–"]
     assert reader.table("above 0.9") == [
@@ -282,34 +299,27 @@ def test_training_writes_a_report(tiny_recipe, tmp_path, eager, capsys):
     assert "could not be drawn" not in capsys.readouterr().out
 
 
-@pytest.fixture
-def finished(trained, tmp_path):
-    """The recipe of a finished run, to resume."""
+def test_a_failure_costs_no_run_and_is_made_good(trained, tmp_path, monkeypatch, capsys):
+    """A finished run that lacks its report tries to draw it when it is resumed."""
     out = tmp_path / "run"
     shutil.copytree(trained[0].out, out)
-    return dataclasses.replace(trained[0], out=out, resume=True, report=True)
+    recipe = dataclasses.replace(trained[0], out=out, resume=True, report=True)
+    path = out / "report.html"
+    assert not path.exists()  # the fixture's recipe has report=False
 
-
-def test_a_failure_costs_no_run(finished, monkeypatch, capsys):
     def fail(*_, **__):
         raise RuntimeError("out of paper")
 
     monkeypatch.setattr("gff_keras.report.page", fail)
-    model, history = train(finished)
+    model, history = train(recipe)
     assert model.num_classes == 3 and len(history["loss"]) == 2
-    out = capsys.readouterr().out
-    assert "report.html could not be drawn: out of paper. The run itself is whole" in out
-    assert not list(finished.out.glob("*report*"))
+    said = capsys.readouterr().out
+    assert f"{path} could not be drawn: out of paper. The run itself is whole" in said
+    assert not list(out.glob("*report*"))
 
-
-def test_a_resumed_run_gets_the_report_that_it_lacks(finished, monkeypatch):
     monkeypatch.setattr("gff_keras.report.page", lambda *_, **__: "new")
-    train(finished, verbose=0)
-    path = finished.out / "report.html"
+    train(recipe, verbose=0)
     assert path.read_text() == "new"
-    path.write_text("drawn before")
-    train(finished, verbose=0)
-    assert path.read_text() == "drawn before"
-    path.unlink()
-    train(dataclasses.replace(finished, report=False), verbose=0)
-    assert not path.exists()
+    monkeypatch.setattr("gff_keras.report.page", fail)
+    train(recipe)
+    assert path.read_text() == "new" and "could not" not in capsys.readouterr().out
