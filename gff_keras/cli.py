@@ -22,6 +22,7 @@ from gff_keras.evaluation.prediction import load_model
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
+from gff_keras.report.command import report
 from gff_keras.training import Recipe, Stopped
 from gff_keras.training import train as run_training
 from gff_keras.training.multi_worker import reason
@@ -182,6 +183,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "gates": gates,
     "compare": compare_models,
+    "report": report,
     "info": info,
     "export": export,
 }

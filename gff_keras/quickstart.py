@@ -5,6 +5,7 @@ OUT/run/               model, logs and learning curves (see gff_keras/training/t
 OUT/metrics.json       IoU of every class on held-out scenes
 OUT/predictions.png    image, truth and prediction side by side
 OUT/gates_*.png        what the gates let through
+OUT/report.html        all of it on one page
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from gff_keras.evaluation.evaluate import evaluate
 from gff_keras.evaluation.gate_maps import gate_maps
 from gff_keras.evaluation.prediction import load_predictor
 from gff_keras.evaluation.results import table
+from gff_keras.report import page
 from gff_keras.training import train
 from gff_keras.visualization import gate_sheet, prediction_sheet
 
@@ -51,7 +53,8 @@ def quickstart(recipe, out, overwrite=False):
     tfrecords_tools.build("street_scenes", out=records, overwrite=True, seed=recipe.seed, **SCENES)
 
     _step(2, f"Training GFFNet-ResNet-18 for {recipe.epochs} epochs, from random weights")
-    train(dataclasses.replace(recipe, data=records, out=run, overwrite=overwrite))
+    files = dict(data=records, out=run, overwrite=overwrite, report=False)  # it comes at the end
+    train(dataclasses.replace(recipe, **files))
 
     _step(3, "Evaluating the best checkpoint on the held-out scenes")
     predictor, labels = load_predictor(run / "best.keras")
@@ -59,8 +62,10 @@ def quickstart(recipe, out, overwrite=False):
     (out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(table(results, labels.thin))
 
-    _step(4, "Drawing predictions and gate maps")
+    _step(4, "Drawing predictions, gate maps and a report")
     _draw(predictor, labels, records, out)
+    html = page(run / "best.keras", records, results=results, verbose=False)
+    (out / "report.html").write_text(html, encoding="utf-8")
     print(_farewell(out, (time.monotonic() - started) / 60))
 
 
@@ -91,6 +96,7 @@ def _activation():
 def _farewell(out, minutes):
     return f"""
 Done in {minutes:.1f} minutes. Look at
+  {out}/report.html              all on one page, for a browser
   {out}/predictions.png          scenes, truth and prediction
   {out}/gates_1.png              the four gate maps (the paper's Fig. 6)
   {out}/run/learning_curves.png

@@ -29,6 +29,8 @@ def test_the_whole_way(tmp_path, monkeypatch, capsys, eager):
         assert Image.open(out / name).size[0] > 500
         assert name in printed or name == "gates_2.png"
     assert "thin or small" in printed
+    html = (out / "report.html").read_text()
+    assert f"{100 * metrics['mean_iou']:.1f} %" in html and "report.html" in printed
 
     assert cli.main(command) == 2  # nothing is lost by asking twice
     assert "already holds a quickstart" in capsys.readouterr().err

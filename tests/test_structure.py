@@ -13,9 +13,11 @@ MAY_IMPORT = {
     "models": {"models", "backbones", "layers"},
     "visualization": {"visualization", "data"},
     "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
+    "report": {"report", "evaluation", "visualization", "data"},
     "export": {"export", "evaluation", "visualization", "data", "models", "layers"},
     "training": {
         "training",
+        "report",
         "evaluation",
         "visualization",
         "data",

@@ -14,6 +14,7 @@ from tfrecords_tools import build
 
 # Flags that make a recipe of the command line train in seconds.
 SMALL = ("--backbone", "resnet18", "--filters", "8", "--crop_size", "33", "--batch_size", "2")
+SMALL = (*SMALL, "--no-report")
 
 
 @contextlib.contextmanager
@@ -76,5 +77,5 @@ class TinyRecipe(Recipe):
 def tiny_recipe(data, out, **changes):
     """Two epochs of three steps on the five images of the fixture `records`."""
     fields = dict(crop_size=(33, 41), batch_size=2, epochs=2, learning_rate=0.02)
-    fields["tensorboard_images"] = 0  # drawing takes longer than such a run
+    fields |= dict(tensorboard_images=0, report=False)  # drawing takes longer than such a run
     return TinyRecipe(data=data, out=out, **{**fields, **changes})

@@ -29,6 +29,7 @@ MAY_CHANGE = {
     "weights",
     "partial",
     "tensorboard_images",
+    "report",
     "cache",
     "on_error",
     "checkpoint_every",

@@ -130,6 +130,8 @@ class Recipe:
     """Of weights, data order, augmentation and dropout."""
     tensorboard_images: int = 4
     """Validation images to draw with prediction and gate maps for TensorBoard; 0 draws none."""
+    report: bool = True
+    """Write report.html at the end: one page on the best model, for one or two more validations."""
     overwrite: bool = False
     """Replace a run that `out` already holds."""
     resume: bool = False

@@ -6,6 +6,7 @@ OUT/average.keras                with `ema`: the averaged weights at the end
 OUT/history.csv                  loss, metrics and learning rate per epoch
 OUT/tensorboard/                 the same, curves per step and pictures of validation images
 OUT/learning_curves.png
+OUT/report.html                  one page on best.keras: numbers, curves, images, gates
 OUT/checkpoints/                 what `resume` goes on from
 OUT/nonfinite_step_N.npz  .png   the batch at which the loss was no longer finite, if there was one
 OUT/skipped.txt                  with on_error="skip": the damaged records, where there were any
@@ -13,9 +14,11 @@ OUT/skipped.txt                  with on_error="skip": the damaged records, wher
 
 import contextlib
 import math
+import sys
 
 import keras
 
+from gff_keras import report
 from gff_keras.data import evaluation_dataset, open_records, training_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
@@ -71,7 +74,7 @@ def train(recipe, verbose="auto"):
 def _train(run, verbose):
     recipe, out = run.recipe, run.recipe.out
     if run.checkpoint and run.checkpoint.header["finished"]:
-        return _finished(run)
+        return _finished(run, verbose)
     keras.utils.set_random_seed(recipe.seed)
     data = run.training_data(run.first_step, skipped=run.skipped[0])
     batches = strategy.training_batches(run.devices, **data)
@@ -122,17 +125,42 @@ def _train(run, verbose):
         )
     if run.writes:
         learning_curves(out / "history.csv", out / "learning_curves.png")
+        _report(run, verbose)
     return model, history.history
 
 
-def _finished(run):
+def _finished(run, verbose):
     """What the run returned when it ended."""
     out = run.recipe.out
     if run.writes:
         run_folder.save_recipe(out, run.checkpoint.header["recipe"])
         learning_curves(out / "history.csv", out / "learning_curves.png")  # a kill may have cost it
+        if not (out / "report.html").is_file():
+            _report(run, verbose)
     name = "last.keras" if run.recipe.ema is None else "average.keras"
     return keras.saving.load_model(out / name), history_until(out / "history.csv")
+
+
+def _report(run, verbose):
+    """Write report.html. It must not cost the run: whatever goes wrong is a warning."""
+    recipe, path = run.recipe, run.recipe.out / "report.html"
+    best = path.with_name("best.keras")
+    if not recipe.report or not best.is_file():
+        return
+    if verbose:
+        print(f"\nDrawing {path} (--no-report leaves it out)", flush=True)
+    try:
+        bar = bool(verbose) and sys.stdout.isatty()
+        html = report.page(best, recipe.data, split=recipe.val_split, verbose=bar)
+        with run_folder.replacing(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        print(
+            f"{path} could not be drawn: {reason}. The run itself is whole; "
+            f"`gff-keras report {best} --data {recipe.data}` draws it again.",
+            flush=True,
+        )
 
 
 def _begin_folder(run):

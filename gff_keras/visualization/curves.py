@@ -26,7 +26,7 @@ def learning_curves(history_csv: Path, out_png: Path) -> None:
     Raises:
         ValueError: The file is missing, empty, lacks those columns or holds a word for a number.
     """
-    history = _read_history(Path(history_csv))
+    history = read_history(Path(history_csv))
     plots = [
         (names, label, factor)
         for ending, label, factor in PLOTS
@@ -59,7 +59,7 @@ def _draw(axes: Axes, history: dict[str, np.ndarray], names: list[str], factor: 
                 history["epoch"][seen] + 1,  # CSVLogger counts from 0
                 history[name][seen] * factor,
                 style,
-                label=_curve_name(name),
+                label=curve_name(name),
                 marker="o",
                 markersize=3.5 if seen.sum() <= 60 else 0,
             )
@@ -69,16 +69,20 @@ def _draw(axes: Axes, history: dict[str, np.ndarray], names: list[str], factor: 
     axes.legend(frameon=False)
 
 
-def _curve_name(column: str) -> str:
-    """`val_aux_loss` -> "Validation (aux)"."""
+def curve_name(column: str) -> str:
+    """Name a column for a legend: `val_aux_loss` is "Validation (aux)"."""
     rest = column.removeprefix("val_")
     part = rest.removesuffix("mean_iou").removesuffix("loss").strip("_")
     name = "Validation" if column.startswith("val_") else "Training"
     return f"{name} ({part})" if part else name
 
 
-def _read_history(path: Path) -> dict[str, np.ndarray]:
-    """Columns `epoch`, *loss and *mean_iou as float64, NaN where a value is missing."""
+def read_history(path: Path) -> dict[str, np.ndarray]:
+    """Read columns `epoch`, *loss and *mean_iou as float64, NaN where a value is missing.
+
+    Raises:
+        ValueError: The file is missing, empty, has no epochs or holds a word for a number.
+    """
     if not path.is_file():
         raise ValueError(f"{path} does not exist; training writes it with CSVLogger")
     with path.open(newline="") as file:
