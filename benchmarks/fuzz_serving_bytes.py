@@ -8,7 +8,8 @@ that of any other). The exit status is 0 if
 - every string is refused with InvalidArgument or has a right answer, a valid image the latter: that
   of the Keras model on the pixels that Pillow reads (`gff_keras.evaluation.images.read_image`);
 - where Pillow refuses a file that is answered, the answer is right for the file before it was
-  damaged, or with its checksums set right: Pillow also checks what does not concern pixels;
+  damaged, or with its checksums set right, or without the chunks that have wrong ones: Pillow also
+  checks what does not concern pixels;
 - another answer has a JPEG that is no complete image alone (`lacks_scans`), and is then that of the
   Keras model on the pixels that TensorFlow's decoder reads;
 - after the strings a fixed set of valid images gets the answers that it got before, to the bit.
@@ -26,7 +27,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from hostile_images import lacks_scans, strings, valid_images, with_right_checksums
+from hostile_images import lacks_scans, repaired, strings, valid_images
 from PIL import Image, ImageOps
 
 import gff_keras as gff
@@ -63,7 +64,7 @@ def judge(signature, predictor, data, origin, path):
         return "refused" if data != origin else "wrong"
     image = pillow(data, path)
     if image is None:  # Pillow also checks what does not concern pixels
-        others = [pillow(file, path) for file in (origin, with_right_checksums(data)) if file]
+        others = [pillow(file, path) for file in (origin, *repaired(data)) if file]
         same = any(agrees(answer, predictor, other) for other in others if other is not None)
         return "right, Pillow refuses" if same else "wrong"
     if agrees(answer, predictor, image):

@@ -225,11 +225,13 @@ def test_what_the_fuzz_run_takes_for_damaged(rng):
     assert not any(hostile_images.lacks_scans(data) for data in whole)
     last_scan = progressive.rindex(b"\xff\xda")
     assert hostile_images.lacks_scans(progressive[:last_scan] + b"\xff\xd9")
-    assert hostile_images.with_right_checksums(png) == png
-    at = png.index(b"eXIf")
-    damaged = png[: at - 4] + png[at - 4 :].replace(b"eXIf", b"eXIg", 1)
-    repaired = hostile_images.with_right_checksums(damaged)
-    assert len(repaired) == len(png) and repaired not in (png, damaged)
+    assert hostile_images.repaired(png) == (png, png)
+    exif = png.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(png[exif : exif + 4])
+    damaged = png[: exif + 8] + b"X" + png[exif + 9 :]
+    corrected, reduced = hostile_images.repaired(damaged)
+    assert reduced == png[:exif] + png[exif + length :]
+    assert len(corrected) == len(png) and corrected not in (png, damaged)
 
 
 def test_hostile_strings(signatures, predictor, rng):
