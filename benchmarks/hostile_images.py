@@ -95,6 +95,41 @@ def many_scans(count):
     return data[:at] + data[at:-2] * count + data[-2:]
 
 
+def repaired(data):
+    """A PNG with wrong checksums as two whole ones: they are set right; such chunks left out."""
+    corrected = reduced = data[:8]
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4])
+        whole = chunk(data[at + 4 : at + 8], data[at + 8 : end])
+        corrected += whole
+        reduced += whole if data[at : end + 4] == whole else b""
+        at = end + 4
+    return corrected, reduced
+
+
+def lacks_scans(data):
+    """Whether a progressive JPEG ends before all bits of all coefficients have come.
+
+    What is missing is for the decoder to guess: each version of libjpeg smooths it its own way.
+    """
+    missing, at = {}, 2  # component -> which of its 64 coefficients
+    while at + 4 <= len(data) and data[at : at + 2] != b"\xff\xd9":
+        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF, *range(0xD0, 0xD9)):
+            at += 1  # pixels
+            continue
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        content = data[at + 4 : at + 2 + length]
+        at += 2 + length
+        if marker == 0xC2:  # the frame
+            missing = {name: np.ones(64, bool) for name in content[6::3]}
+        if marker == 0xDA and missing:  # a scan
+            first, last, bits = content[-3:]
+            for name in content[1:-3:2]:
+                missing[name][first : last + 1] = bits & 15 > 0
+    return any(coefficients.any() for coefficients in missing.values())
+
+
 def strings(count, seed):
     """Yield (kind, bytes, the valid file that it was made from or None), the same for a seed."""
     rng = np.random.default_rng(seed)

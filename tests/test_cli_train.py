@@ -125,5 +125,5 @@ def test_weights_of_another_network(run, tiny_model, records, tmp_path, monkeypa
     assert "\n  classifier/bias (5,) in the file, (3,) in the network\n" in err
     status, out, err = run(*arguments, "--partial")
     assert status == 0, err
-    assert "left random: 4\n" in out and "\n  classifier/bias\n" in out
+    assert "left random: 4\n" in out and "\n  classifier/kernel, bias\n" in out
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["partial"] is True

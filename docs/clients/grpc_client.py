@@ -2,8 +2,8 @@
 
     python grpc_client.py photo.jpg other.png --server localhost:8500 --model camvid
 
-Writes the classes of photo.jpg to photo_classes.pgm, a grey image whose values are the classes (16
-bits beyond 256 classes).
+Writes the classes of photo.jpg to photo.jpg_classes.pgm, a grey image whose values are the classes
+(16 bits beyond 256 classes).
 
 The package tensorflow-serving-api has the messages as Python classes, but installs all of
 TensorFlow. Few of their fields are needed here, so this file writes and reads them itself: a
@@ -14,6 +14,7 @@ what follows.
 import argparse
 import array
 import collections
+import re
 import struct
 import sys
 from pathlib import Path
@@ -137,6 +138,12 @@ def classes_of(found, i):
     return values, size
 
 
+def sentence(error):
+    """Return what an error of TensorFlow says, on one line, without the names of its graph."""
+    said = re.search(r"assertion failed: \[([^\]]*)\]", error)
+    return said[1] if said else " ".join(error.split())
+
+
 def write_pgm(path, values, size):
     """Write a grey image of 8 bits, or of 16, the higher byte first."""
     largest = 256**values.itemsize - 1
@@ -152,16 +159,20 @@ def main():
     parser.add_argument("--server", default="localhost:8500")
     parser.add_argument("--model", required=True)
     options = parser.parse_args()
-    files = [path.read_bytes() for path in options.images]
+    try:
+        files = [path.read_bytes() for path in options.images]
+    except OSError as error:
+        raise SystemExit(f"{error.filename}: {error.strerror}") from None
     with grpc.insecure_channel(options.server, options=UNLIMITED) as channel:
         try:
             names = class_names(channel, options.model)
             found = segment(channel, options.model, files, ["classes", "sizes"])
         except grpc.RpcError as error:
-            raise SystemExit(f"{options.server}: {error.code().name}: {error.details()}") from None
+            said = f"{error.code().name}: {sentence(error.details())}"
+            raise SystemExit(f"{options.server}: {said}") from None
     for i, path in enumerate(options.images):
         classes, size = classes_of(found, i)
-        out = path.with_name(f"{path.stem}_classes.pgm")
+        out = path.with_name(f"{path.name}_classes.pgm")
         write_pgm(out, classes, size)
         print(f"{out}:")
         for index, count in sorted(collections.Counter(classes).items()):

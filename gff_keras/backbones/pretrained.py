@@ -28,9 +28,9 @@ class LoadReport:
 
     def __str__(self):
         lines = [f"loaded: {len(self.loaded)}"]
-        lines.append(f"left random: {len(self.random)}{_indented(self.random)}")
+        lines.append(f"left random: {len(self.random)}{_names(self.random)}")
         if self.unused:
-            lines.append(f"in the file but not used: {len(self.unused)}{_indented(self.unused)}")
+            lines.append(f"in the file but not used: {len(self.unused)}{_names(self.unused)}")
         return "\n".join(lines)
 
 
@@ -44,7 +44,8 @@ def fitting(path, found, own, partial):
         partial: whether some may not fit.
 
     Raises:
-        ValueError: nothing fits or, without `partial`, not all; lists both sides.
+        ValueError: nothing fits or, without `partial`, not all; lists both sides, the weights of a
+            layer on one line where they have one shape.
     """
     names = tuple(name for name in own if found.get(name) == own[name])
     if len(names) == len(own) == len(found) or (partial and names):
@@ -54,14 +55,14 @@ def fitting(path, found, own, partial):
         remedy = ", or --partial (partial=True) to leave random what does not fit"
     else:
         problem, remedy = "no weight fits", ""
-    both_sides = [
-        f"{name} {found.get(name, 'not')} in the file, {own.get(name, 'not')} in the network"
+    both_sides = {
+        name: f" {found.get(name, 'not')} in the file, {own.get(name, 'not')} in the network"
         for name in {**own, **found}
         if name not in names
-    ]
+    }
     raise ValueError(
         f"{path} is not of this network, {problem}; give the file of the same network{remedy}."
-        f"{_indented(both_sides)}"
+        f"{_indented(_by_layer(both_sides))}"
     )
 
 
@@ -133,6 +134,19 @@ def calibrate(backbone, image_batches, names):
         norm.beta.assign(bias + mean)
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(variance)
+
+
+def _by_layer(texts):
+    """Lines of name and text; weights of a layer share a line where they have one text."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for name, text in texts.items():
+        cut = name.rfind("/") + 1 or len(name)  # torchvision's names have no layer to share
+        shared.setdefault((name[:cut], text), []).append(name[cut:])
+    return [f"{layer}{', '.join(names)}{text}" for (layer, text), names in shared.items()]
+
+
+def _names(names):
+    return _indented(_by_layer(dict.fromkeys(names, "")))
 
 
 def _indented(lines):

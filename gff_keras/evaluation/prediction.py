@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from gff_keras.data import LabelSet
-from gff_keras.evaluation.resizing import resized
+from gff_keras.evaluation.resizing import check_size, resized
 from gff_keras.evaluation.sliding import Views, bands
 from gff_keras.evaluation.tflite import load_tflite
 from gff_keras.models import GFFNet
@@ -31,8 +31,8 @@ class Predictor:
     """
 
     def __init__(self, model, image_size=None, views=None):
-        if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
-            raise ValueError(f"image_size={image_size} is not (height, width) in pixels.")
+        if image_size is not None:
+            check_size("image_size", image_size)
         self.model = model
         self.image_size = image_size
         self.views = views or Views()

@@ -16,6 +16,13 @@ def network_input(image, image_size=None):
     return resized(image, image_size)
 
 
+def check_size(name, size):
+    """Raise ValueError unless `size`, an argument of this name, is a pair of positive integers."""
+    is_pair = isinstance(size, (tuple, list)) and len(size) == 2
+    if not is_pair or not all(isinstance(n, (int, np.integer)) and n > 0 for n in size):
+        raise ValueError(f"{name}={size} is not (height, width) in pixels.")
+
+
 def resized(image, size):
     """Resize an RGB image (H, W, 3) for a network, with antialias: float32 (1, *size, 3)."""
     x = np.asarray(image, "float32")[None]

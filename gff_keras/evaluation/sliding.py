@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gff_keras.evaluation.linear_maps import apply, averaging, resizing, rows, upsampling
+from gff_keras.evaluation.resizing import check_size
 
 MODES = ("whole", "sliding")
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75)
@@ -50,11 +51,12 @@ class Views:
     def __post_init__(self):
         if self.mode not in MODES:
             raise ValueError(f"mode={self.mode!r} is unknown; choose one of {', '.join(MODES)}.")
-        size = self.crop_size
-        if size is not None and (len(size) != 2 or min(size) < 1):
-            raise ValueError(f"crop_size={size} is not (height, width) in pixels.")
-        if size is not None and self.mode == "whole":
-            raise ValueError(f"crop_size={size} is for windows; set mode='sliding', or leave it.")
+        if self.crop_size is not None:
+            check_size("crop_size", self.crop_size)
+            if self.mode == "whole":
+                raise ValueError(
+                    f"crop_size={self.crop_size} is for windows; set mode='sliding', or leave it."
+                )
         if not 0 < self.stride <= 1:
             raise ValueError(f"stride={self.stride} must be in (0, 1], a share of the crop.")
         if not self.scales or not all(0 < s < math.inf for s in self.scales):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -30,11 +31,13 @@ class TFLitePredictor:
         self.labels = read_labels(path)
         self.num_classes = self.labels.num_classes
         try:
-            self.interpreter = Interpreter(
-                model_path=str(path),
-                num_threads=threads or os.cpu_count(),
-                experimental_preserve_all_tensors=preserve_all_tensors,
-            )
+            with warnings.catch_warnings():  # who asks for all tensors wants them
+                warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")
+                self.interpreter = Interpreter(
+                    model_path=str(path),
+                    num_threads=threads or os.cpu_count(),
+                    experimental_preserve_all_tensors=preserve_all_tensors,
+                )
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]

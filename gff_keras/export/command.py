@@ -8,7 +8,8 @@ import tyro
 from tyro.conf import Positional
 
 from gff_keras.evaluation.prediction import load_predictor
-from gff_keras.export.precision import check_backend, with_dtype
+from gff_keras.export.checks import check_backend
+from gff_keras.export.precision import with_dtype
 from gff_keras.export.saved_model import MAX_PIXELS, check_directory, saved_model
 from gff_keras.export.tf_serving import docker_command
 from gff_keras.export.tflite import tflite

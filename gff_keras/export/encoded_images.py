@@ -36,13 +36,13 @@ def read_headers(images, max_pixels):
         is_png = tf.strings.substr(data + b"\0" * 8, 0, 8) == _PNG
         is_jpeg = tf.strings.substr(data + b"\0" * 3, 0, 3) == b"\xff\xd8\xff"
         name = tf.strings.join(["image ", tf.strings.as_string(i), " of the batch"])
-        known = _require(is_png | is_jpeg, name, " is neither JPEG nor PNG")
+        known = require(is_png | is_jpeg, name, " is neither JPEG nor PNG")
         with tf.control_dependencies([known]):
             size = tf.cond(is_png, lambda: _png_size(data, name), lambda: _jpeg_size(data, name))
         small = tf.reduce_prod(size) <= max_pixels
         fits = (tf.reduce_min(size) > 0) & (tf.reduce_max(size) <= MAX_SIDE) & small
         limit = f" pixels; the limit is {max_pixels}, and {MAX_SIDE} for a side"
-        checked = _require(fits, name, " has ", size[0], " x ", size[1], limit)
+        checked = require(fits, name, " has ", size[0], " x ", size[1], limit)
         with tf.control_dependencies([checked]):
             start = tf.cond(is_png, lambda: _find_in_png(data), lambda: _find_in_jpeg(data))
         orientation = tf.cond(start < 0, lambda: 1, lambda: _read_orientation(data, start))
@@ -71,7 +71,8 @@ def decode(data, orientation):
     return tf.ensure_shape(turned[::rows, ::columns], (None, None, 3))
 
 
-def _require(condition, *parts):
+def require(condition, *parts):
+    """Return an operation that fails with one sentence, made of texts and integer tensors."""
     tensors = [tf.convert_to_tensor(part) for part in parts]
     texts = [x if x.dtype == tf.string else tf.strings.as_string(x) for x in tensors]
     return tf.debugging.Assert(condition, [tf.strings.join(texts)])
@@ -84,10 +85,10 @@ def _is_any(x, values):
 def _png_size(data, name):
     """(height, width), int64, of the header that must come first."""
     header = _bytes(data, 12, 12)
-    has_header = _require(_equal(header[:4], b"IHDR"), name, " is a PNG without a header")
+    has_header = require(_equal(header[:4], b"IHDR"), name, " is a PNG without a header")
     unfolded = sum(_occurrences(data, kind) for kind in (b"zTXt", b"iTXt", b"iCCP"))
     limit = f" compressed texts and profiles; the limit is {_MAX_UNFOLDED}"
-    few = _require(unfolded <= _MAX_UNFOLDED, name, " has ", unfolded, limit)
+    few = require(unfolded <= _MAX_UNFOLDED, name, " has ", unfolded, limit)
     with tf.control_dependencies([has_header, few]):
         return tf.stack([_big_endian(header[8:12]), _big_endian(header[4:8])])
 
@@ -96,7 +97,7 @@ def _jpeg_size(data, name):
     scans = _occurrences(data, b"\xff\xda")
     # What follows the pixels (a film of the moment) holds the mark by chance, once in 65536 bytes.
     limit = _MAX_SCANS + _length(data) // 16384
-    few = _require(scans <= limit, name, " has ", scans, " scans; the limit is ", limit)
+    few = require(scans <= limit, name, " has ", scans, " scans; the limit is ", limit)
     with tf.control_dependencies([few]):
         return _int64(tf.io.extract_jpeg_shape(data)[:2])
 
@@ -104,19 +105,21 @@ def _jpeg_size(data, name):
 def _find_in_jpeg(data):
     """Where the EXIF block starts, int64; -1 if there is none before the pixels."""
 
-    def is_segment(at, found):
+    def is_before_pixels(at, found):
         head = _bytes(data, at, 2)
-        begins_pixels = _is_any(head[1], (0xDA, 0xD9))
-        return (found < 0) & (head[0] == 0xFF) & ~begins_pixels
+        begins_pixels = (head[0] == 0xFF) & _is_any(head[1], (0xDA, 0xD9))
+        return (found < 0) & (at < _length(data)) & ~begins_pixels
 
     def step(at, found):
         head = _bytes(data, at, 10)
-        is_exif = _equal(head[4:], _EXIF)
-        found = tf.where(is_exif & (head[1] == 0xE1), at + 10, found)
-        is_filling = head[1] == 0xFF
-        return at + tf.where(is_filling, _int64(1), 2 + _big_endian(head[2:4])), found
+        is_exif = (head[0] == 0xFF) & (head[1] == 0xE1) & _equal(head[4:], _EXIF)
+        found = tf.where(is_exif, at + 10, found)
+        is_filling = (head[0] != 0xFF) | (head[1] == 0xFF)  # also what no segment should have left
+        is_mark = _is_any(head[1], (0x00, 0x01, *range(0xD0, 0xD8)))  # without a length
+        length = tf.where(is_mark, _int64(2), 2 + _big_endian(head[2:4]))
+        return at + tf.where(is_filling, _int64(1), length), found
 
-    return _search(is_segment, step, 2)
+    return _search(is_before_pixels, step, 2)
 
 
 def _find_in_png(data):

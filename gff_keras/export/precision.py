@@ -1,17 +1,8 @@
-"""The arithmetic of what is exported: TensorFlow's, in the width that is asked for."""
+"""The width of the arithmetic of what is exported."""
 
 import keras
 
 DTYPES = ("float32", "mixed_bfloat16")
-
-
-def check_backend(what):
-    """Raise unless Keras runs on TensorFlow, whose graph is exported as `what`."""
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"{what} are made from TensorFlow's graph, but KERAS_BACKEND is "
-            f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow."
-        )
 
 
 def with_dtype(model, dtype):

@@ -10,8 +10,10 @@ from pathlib import Path
 import tensorflow as tf
 
 from gff_keras.data.labels import IGNORE_LABEL
+from gff_keras.evaluation.resizing import check_size
+from gff_keras.export.checks import check_backend, check_model, labels_of, make_folder
 from gff_keras.export.encoded_images import MAX_SIDE
-from gff_keras.export.precision import check_backend, with_dtype
+from gff_keras.export.precision import with_dtype
 from gff_keras.export.serving_graph import ServedSegmenter
 from gff_keras.export.tf_serving import write_configuration, write_warmup
 from gff_keras.visualization import default_palette
@@ -54,19 +56,22 @@ def saved_model(
         Path of the folder.
 
     Raises:
+        TypeError: the model is no `GFFNet`.
         ValueError: the folder's name is no version, an argument makes no sense, or Keras runs on
             another backend.
         FileExistsError: the folder exists.
+        OSError: its parent cannot be written to.
     """
     directory = Path(directory).resolve()
     check_backend("SavedModels")
+    check_model(model)
     check_directory(directory, overwrite)
     _check_sizes(size, image_size, max_pixels)
     table = _label_table(model, labels)
     if dtype is not None:
         model = with_dtype(model, dtype)
 
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.parent)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".incomplete-") as name:
         folder = Path(name)
         labels_file = folder / "labels.json"
@@ -106,8 +111,8 @@ def check_directory(directory, overwrite):
 
 def _check_sizes(size, image_size, max_pixels):
     for name, value in (("size", size), ("image_size", image_size)):
-        if value is not None and (len(value) != 2 or min(value) < 1):
-            raise ValueError(f"{name}={value} is not (height, width) in pixels.")
+        if value is not None:
+            check_size(name, value)
     if max_pixels < 1:
         raise ValueError(f"max_pixels={max_pixels} must be positive.")
     if size and image_size:
@@ -145,10 +150,8 @@ def _warmup_size(size, max_pixels):
 def _label_table(model, labels):
     """Return names and colours as the asset holds them."""
     count = model.num_classes
-    if labels is None:
-        colours = itertools.cycle(default_palette(min(count, IGNORE_LABEL)))
+    if labels is None and count > IGNORE_LABEL:  # more than a label set holds: colours come again
+        colours = itertools.cycle(default_palette(IGNORE_LABEL))
         names = [f"class {i}" for i in range(count)]
         return {"classes": names, "palette": list(itertools.islice(colours, count))}
-    if labels.num_classes != count:
-        raise ValueError(f"labels name {labels.num_classes} classes, the model predicts {count}.")
-    return labels.to_dict()
+    return labels_of(model, labels).to_dict()

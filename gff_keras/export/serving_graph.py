@@ -6,7 +6,7 @@ its variables, so nothing of Keras or of this project is needed to run it.
 
 import tensorflow as tf
 
-from gff_keras.export.encoded_images import MAX_SIDE, decode, read_headers
+from gff_keras.export.encoded_images import MAX_SIDE, decode, read_headers, require
 from gff_keras.layers.resizing import resize_antialiased
 
 BATCH = 8  # images that one request, or TF Serving's batch of several, may hold
@@ -123,18 +123,17 @@ class ServedSegmenter:
             & (tf.maximum(height, width) <= MAX_SIDE)
             & (height * width <= self._max_pixels)
         )
-        message = f"pixels; the limit is {self._max_pixels}, and {MAX_SIDE} for a side"
-        small = tf.debugging.Assert(fits, ["the images have", height, width, message])
+        limit = f" pixels; the limit is {self._max_pixels}, and {MAX_SIDE} for a side"
+        small = require(fits, "the images have ", height, " x ", width, limit)
         with tf.control_dependencies([small, _small_batch(count)]):
             return tf.identity(images)
 
     def _small_canvas(self, count, height, width):
         """Images of different shapes, padded to one size, can be much more than each of them."""
         total = tf.cast(count, tf.int64) * tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-        return tf.debugging.Assert(
-            total <= BATCH * self._max_pixels,
-            ["the padded batch has", total, f"pixels; the limit is {BATCH * self._max_pixels}"],
-        )
+        most = BATCH * self._max_pixels
+        limit = f" pixels; the limit is {most}"
+        return require(total <= most, "the padded batch has ", total, limit)
 
     def _answer(self, images):
         """uint8 (B, H, W, 3) to classes (B, H, W) and confidence (B, H, W)."""
@@ -172,9 +171,8 @@ class ServedSegmenter:
 
 
 def _small_batch(count):
-    return tf.debugging.Assert(
-        (count > 0) & (count <= BATCH), ["the batch has", count, f"images; give 1 to {BATCH}"]
-    )
+    fits = (count > 0) & (count <= BATCH)
+    return require(fits, "the batch has ", count, f" images; give 1 to {BATCH}")
 
 
 def _traced(function, spec):

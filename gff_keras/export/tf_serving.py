@@ -1,6 +1,7 @@
 """What TF Serving reads beside a SavedModel: warm-up requests, configuration files."""
 
 import io
+import shlex
 
 import numpy as np
 import tensorflow as tf
@@ -31,9 +32,9 @@ num_batch_threads {{ value: 2 }}  # batches at the same time; each takes the mem
 pad_variable_length_inputs: false  # padding would change what the network sees of smaller images
 """
 _DOCKER = """\
-docker run --rm -p 8500:8500 -p 8501:8501 -v "{base}:/models/{name}:ro" tensorflow/serving \\
-  --model_config_file=/models/{name}/models.config \\
-  --enable_batching --batching_parameters_file=/models/{name}/batching.config"""
+docker run --rm -p 8500:8500 -p 8501:8501 -v {volume} tensorflow/serving \\
+  --model_config_file={folder}/models.config \\
+  --enable_batching --batching_parameters_file={folder}/batching.config"""
 
 
 def write_warmup(version, name, size):
@@ -74,7 +75,8 @@ def write_configuration(base):
 
 def docker_command(base):
     """Return the command that serves the model in `base`, gRPC on port 8500, REST on 8501."""
-    return _DOCKER.format(base=base, name=base.name)
+    volume = shlex.quote(f"{base}:/models/{base.name}:ro")
+    return _DOCKER.format(volume=volume, folder=shlex.quote(f"/models/{base.name}"))
 
 
 def _encode(pixels, kind):

@@ -6,16 +6,16 @@ own; XNNPACK, TFLite's fast path on CPUs, takes all of the network as one part, 
 """
 
 import itertools
-import os
+import warnings
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from gff_keras.data import evaluation_dataset, num_examples
-from gff_keras.evaluation.prediction import generic_labels
-from gff_keras.evaluation.resizing import resized
-from gff_keras.export.precision import check_backend, with_dtype
+from gff_keras.evaluation.resizing import check_size, resized
+from gff_keras.export.checks import check_backend, check_model, labels_of, make_folder
+from gff_keras.export.precision import with_dtype
 from gff_keras.export.tflite_metadata import add_metadata
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
@@ -55,20 +55,16 @@ def tflite(
         The path.
 
     Raises:
+        TypeError: the model is no `GFFNet`.
         ValueError: an argument is none of these, or Keras runs on another backend.
         FileExistsError: the file exists.
         OSError: its folder cannot be written to.
     """
     path = Path(path)
     _check(model, path, size, quantize, calibration, outputs, overwrite)
-    labels = labels or generic_labels(model.num_classes)
-    if labels.num_classes != model.num_classes:
-        raise ValueError(
-            f"labels name {labels.num_classes} classes, but the model predicts "
-            f"{model.num_classes}; give the labels it was trained with."
-        )
+    labels = labels_of(model, labels)
     images = list(_calibration_images(calibration, size)) if quantize == "int8" else None
-    _make_folder(path.parent)  # before the long part
+    make_folder(path.parent)  # before the long part
     model = foldable(model)
     # XNNPACK has products with a constant on the left in float only.
     model.get_layer("context").transposed = quantize == "int8"
@@ -120,7 +116,9 @@ def _convert(model, size, quantize, images, outputs):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.representative_dataset = lambda: _with_progress(images)
-    return converter.convert()
+    with warnings.catch_warnings():  # the converter misses what an earlier one needed
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
+        return converter.convert()
 
 
 def _output(logits, name):
@@ -161,12 +159,12 @@ def _with_progress(images):
 
 def _check(model, path, size, quantize, calibration, outputs, overwrite):
     check_backend("TFLite files")
+    check_model(model)
     if path.suffix != ".tflite":
         raise ValueError(f"{path} does not end in .tflite; name the file so.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another name, or overwrite it (--overwrite).")
-    if not isinstance(size, (tuple, list)) or len(size) != 2 or min(size) < 1:
-        raise ValueError(f"size={size} is not (height, width) in pixels.")
+    check_size("size", size)
     if model.num_classes > 255:
         raise ValueError(
             f"the model has {model.num_classes} classes, but a TFLite file tells classes as bytes "
@@ -189,15 +187,6 @@ def _check(model, path, size, quantize, calibration, outputs, overwrite):
         )
     if not outputs or len(set(outputs)) < len(outputs) or not set(outputs) <= set(OUTPUTS):
         raise ValueError(f"outputs={outputs} are not some of {OUTPUTS}, each once.")
-
-
-def _make_folder(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{folder} cannot be made ({error.strerror}); choose another.") from error
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} is not writable; choose another folder.")
 
 
 def _write(path, content):

@@ -120,14 +120,14 @@ def _histogram(ops):
 def _latencies(paths, predictor, size, repeats):
     """Milliseconds of the fastest run: of files by threads, of Keras with the threads it has."""
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), "uint8")
-    times: dict[str, dict[str, float]] = {}
-    for name, path in paths.items():
-        times[name] = {}
+    of_file: dict[Path, dict[str, float]] = {}
+    for path in set(paths.values()):  # one, where the file is the float file
+        of_file[path] = {}
         for threads in THREADS:
             run = TFLitePredictor(path, threads).run
-            times[name][str(threads)] = _fastest(lambda run=run: run(image), repeats)
-    times["keras"] = {"all": _fastest(lambda: predictor.logits(image), repeats)}
-    return times
+            of_file[path][str(threads)] = _fastest(lambda run=run: run(image), repeats)
+    times = {name: of_file[path] for name, path in paths.items()}
+    return times | {"keras": {"all": _fastest(lambda: predictor.logits(image), repeats)}}
 
 
 def _fastest(function, repeats):
@@ -142,7 +142,7 @@ def _fastest(function, repeats):
 
 def _quality(path, float_path, keras_model, records, images):
     """Compare logits, labels and mean IoU of the file, the float file and the Keras model."""
-    float_file, file = _Scores(float_path), _Scores(path)
+    files = {each: _Scores(each) for each in (path, float_path)}  # may be one
     metrics = {
         who: SegmentationMetrics(keras_model.num_classes) for who in ("keras", "float", "file")
     }
@@ -152,18 +152,19 @@ def _quality(path, float_path, keras_model, records, images):
     step = max(1, count // images) if images else 1
     examples = itertools.islice(evaluation_dataset(records, "val"), 0, None, step)
     for image, label in itertools.islice(examples, images):
-        x = file.predictor.network_input(image.numpy()[0])
+        x = files[path].predictor.network_input(image.numpy()[0])
         reference = keras_model.logits(x)
         classes = {"keras": reference.argmax(-1).astype("uint8")}
-        classes["float"], _ = float_file(x)
-        classes["file"], logits = file(x)
+        found = {each: scores(x) for each, scores in files.items()}
+        classes["float"], _ = found[float_path]
+        classes["file"], logits = found[path]
         if logits is not None:
             difference = max(difference, float(np.abs(logits - reference).max()))
         for a, b in (("file", "keras"), ("file", "float"), ("float", "keras")):
             equal[f"{a}_{b}"] += int((classes[a] == classes[b]).sum())
         taken += 1
-        for who, found in classes.items():
-            metrics[who].update_state(label, nearest(found, label.shape[1:])[None])
+        for who, labels in classes.items():
+            metrics[who].update_state(label, nearest(labels, label.shape[1:])[None])
     return {
         "records": Path(records).name,
         "images": taken,

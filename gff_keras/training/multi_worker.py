@@ -17,6 +17,8 @@ from gff_keras.training.cluster import meet
 def connect():
     """Wait for all workers of the cluster and return their `tf.distribute.Strategy`."""
     meet()
+    # What runs without a graph runs once, before the first step.
+    tf.get_logger().addFilter(lambda record: "eagerly has significant" not in record.getMessage())
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 

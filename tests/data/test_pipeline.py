@@ -184,6 +184,8 @@ def test_arguments_out_of_range_are_refused(tiny):
     for name, value in dict(on_error="go on", cache="yes", shard=(2, 2)).items():
         with pytest.raises(ValueError, match=f"{name}=.*: give"):
             training_dataset(tiny, **good | {name: value})
+    with pytest.raises(ValueError, match="augmentation=None: give an Augmentation; a batch needs"):
+        training_dataset(tiny, batch_size=1, augmentation=None)
     with pytest.raises(ValueError, match="start_step=3 .* repeat=True"):
         training_dataset(tiny, **good, start_step=3, repeat=False)
     with pytest.raises(ValueError, match="batch_size=12 exceeds the 11 examples"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import warnings
 
 import keras
 import numpy as np
@@ -10,13 +11,16 @@ import tensorflow as tf
 
 import gff_keras as gff
 from gff_keras.cli import main
+from gff_keras.data import LabelSet, evaluation_dataset
 from gff_keras.evaluation.prediction import Predictor
+from gff_keras.export.precision import with_dtype
 from gff_keras.export.serving_graph import ServedSegmenter
 
-LABELS = gff.data.LabelSet(
-    "blocks", ("sky", "straße", "car"), ((40, 60, 200), (120, 120, 120), (200, 60, 40))
-)
+COLOURS = ((40, 60, 200), (120, 120, 120), (200, 60, 40))
+LABELS = LabelSet("blocks", ("sky", "straße", "car"), COLOURS)
+RECORD_LABELS = LabelSet("blocks", ("sky", "road", "car"), COLOURS)  # of the fixture `records`
 MAX_PIXELS = 200 * 200
+TFLITE_SIZE = (40, 48)
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +69,54 @@ def signatures(exported):
 @pytest.fixture(scope="session")
 def predictor(network):
     return Predictor(network)
+
+
+@pytest.fixture(scope="session")
+def val_images(records):
+    return [image.numpy()[0] for image, _ in evaluation_dataset(records, "val")]
+
+
+@pytest.fixture(scope="session")
+def trained_network(trained, val_images):
+    """The trained model with the statistics of many steps: far from those of a new one."""
+    rng, changed = np.random.default_rng(3), with_dtype(trained[1], "float32")
+    for weight in changed.weights:
+        if "moving" in weight.path:
+            weight.assign(np.asarray(weight) * rng.uniform(0.8, 1.25, weight.shape))
+    classify = changed.get_layer("classifier")  # logits like those of a network that has learnt,
+    classify.kernel.assign(classify.kernel * 40)
+    logits = Predictor(changed).logits(val_images[0])
+    classify.bias.assign(classify.bias - np.median(logits, (0, 1)))  # and each has its share
+    return changed
+
+
+@pytest.fixture(scope="session")
+def trained_predictor(trained_network):
+    return Predictor(trained_network)
+
+
+@pytest.fixture(scope="session")
+def tflite_file(trained_network, records, tmp_path_factory):
+    """Function that returns the file of a kind, with logits and classes, made once."""
+    folder = tmp_path_factory.mktemp("tflite")
+
+    def make(quantize, size=TFLITE_SIZE):
+        path = folder / f"{quantize}_{size[0]}.tflite"
+        if not path.exists():
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Statistics for quantized inputs")
+                gff.export.tflite(
+                    trained_network,
+                    path,
+                    size,
+                    quantize=quantize,
+                    calibration=records if quantize == "int8" else None,
+                    labels=RECORD_LABELS,
+                    outputs=("logits", "classes"),
+                )
+        return path
+
+    return make
 
 
 def load(folder):

@@ -55,6 +55,19 @@ def test_images_are_turned_upright(read, rng, tmp_path, kind, order):
         np.testing.assert_array_equal(read(path.read_bytes()), read_image(path))
 
 
+@pytest.mark.parametrize("between", [b"\1\0\0", b"\xff\0", b"\xff\xd3", b"\xff\xff"])
+def test_bytes_between_segments_are_passed_over(read, rng, tmp_path, between):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "image"
+    Image.fromarray(rng.integers(0, 256, (9, 11, 3), "uint8")).save(path, "JPEG", exif=exif)
+    start, segment, rest = path.read_bytes().partition(b"\xff\xe1")
+    path.write_bytes(start + between + segment + rest)
+    image = read(path.read_bytes())
+    assert image.shape == (11, 9, 3)
+    np.testing.assert_array_equal(image, read_image(path))
+
+
 def test_damaged_orientation_is_none(read):
     """Whatever stands in an EXIF block, the pixels are read."""
     rng = np.random.default_rng(5)
@@ -172,12 +185,15 @@ def test_what_is_no_image_is_refused(signatures, rng, data, message):
     assert message in error.value.message
 
 
+PADDED = rf"failed: \[the padded batch has 536870912 pixels; the limit is {8 * MAX_PIXELS}\]"
+
+
 def test_padding_cannot_grow_without_bound(signatures):
     """Two slim images that are padded to a square of many pixels."""
     slim = [hostile_images.png(w, h, 8, 0, (bytes(w + 1)) * h) for w, h in ((16384, 2), (2, 16384))]
     for data in slim:
         signatures("serving_bytes", images=[data])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="the padded batch has"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=PADDED):
         signatures("serving_bytes", images=slim)
 
 
@@ -201,6 +217,23 @@ def test_files_of_different_sizes_are_padded(signatures, predictor, rng, tmp_pat
         np.testing.assert_array_equal(alone["classes"][0], part["classes"])
 
 
+def test_what_the_fuzz_run_takes_for_damaged(rng):
+    """The only excuses for another answer than Pillow's."""
+    images = hostile_images.valid_images(rng)
+    progressive, png = images["progressive"], images["png"]
+    whole = (images["jpeg"], progressive, progressive + progressive[:-99], images["cmyk jpeg"])
+    assert not any(hostile_images.lacks_scans(data) for data in whole)
+    last_scan = progressive.rindex(b"\xff\xda")
+    assert hostile_images.lacks_scans(progressive[:last_scan] + b"\xff\xd9")
+    assert hostile_images.repaired(png) == (png, png)
+    exif = png.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(png[exif : exif + 4])
+    damaged = png[: exif + 8] + b"X" + png[exif + 9 :]
+    corrected, reduced = hostile_images.repaired(damaged)
+    assert reduced == png[:exif] + png[exif + length :]
+    assert len(corrected) == len(png) and corrected not in (png, damaged)
+
+
 def test_hostile_strings(signatures, predictor, rng):
     """A share of the fuzz run of docs/serving.md; its bounds are those of the whole."""
     good = list(hostile_images.valid_images(rng).values())
@@ -211,6 +244,5 @@ def test_hostile_strings(signatures, predictor, rng):
     assert not wrong
     assert counts.total() == 180
     assert sum(n for (kind, outcome), n in counts.items() if outcome.startswith("right")) >= 20
-    assert not any(outcome.startswith("other") for _, outcome in counts)
     assert fuzzing.megabytes() - start < 500
     assert fuzzing.answers(serving_bytes, good) == before

@@ -140,16 +140,19 @@ def test_only_what_is_served_is_saved(exported, network):
 def test_larger_images_are_refused(signatures):
     side = int(MAX_PIXELS**0.5)
     signatures("serving_default", images=np.zeros((1, side, side, 3), "uint8"))
-    for shape in ((1, side, side + 1, 3), (1, 1, 16385, 3), (1, 0, 5, 3)):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="limit is"):
-            signatures("serving_default", images=np.zeros(shape, "uint8"))
+    for height, width in ((side, side + 1), (1, 16385), (0, 5)):
+        limit = f"the limit is {MAX_PIXELS}, and 16384 for a side"
+        sentence = rf"failed: \[the images have {height} x {width} pixels; {limit}\]"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
+            signatures("serving_default", images=np.zeros((1, height, width, 3), "uint8"))
 
 
 def test_batches_are_neither_empty_nor_large(signatures):
     """Images of one pixel too: each may be enlarged to the size of the network."""
     for count in (0, 9):
         for name in ("serving_default", "probabilities", "gates"):
-            with pytest.raises(tf.errors.InvalidArgumentError, match="images; give 1 to 8"):
+            sentence = rf"failed: \[the batch has {count} images; give 1 to 8\]"
+            with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
                 signatures(name, images=np.zeros((count, 8, 8, 3), "uint8"))
         with pytest.raises(tf.errors.InvalidArgumentError, match="images; give 1 to 8"):
             signatures("serving_bytes", images=np.full(count, "no image", "S"))

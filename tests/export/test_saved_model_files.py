@@ -1,14 +1,18 @@
 """The command and its function: what they write, replace and refuse."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import gff_keras as gff
 from gff_keras.cli import main
+from gff_keras.export.checks import make_folder
 from gff_keras.export.saved_model import _publish, _warmup_size, check_directory
-from gff_keras.export.tf_serving import write_configuration
+from gff_keras.export.tf_serving import docker_command, write_configuration
 
 
 def test_the_command(command):
@@ -16,9 +20,17 @@ def test_the_command(command):
     base = folder.parent
     assert status == 0
     assert f"written to {folder}" in output
-    assert f'docker run --rm -p 8500:8500 -p 8501:8501 -v "{base}:/models/blocks:ro"' in output
+    assert docker_command(base) in output
     assert {path.name for path in base.iterdir()} == {"1", "batching.config", "models.config"}
     assert not (folder / "old").exists()
+
+
+def test_the_docker_command_is_one_for_any_path():
+    line = docker_command(Path("/data/my models/straße's"))
+    words = shlex.split(line.replace("\\\n", ""))
+    assert words[:2] == ["docker", "run"]
+    assert words[words.index("-v") + 1] == "/data/my models/straße's:/models/straße's:ro"
+    assert "--model_config_file=/models/straße's/models.config" in words
 
 
 def test_edited_configuration_stays(tmp_path):
@@ -55,7 +67,9 @@ def test_the_command_refuses(run_folder, tmp_path, monkeypatch, capsys, argument
     [
         ({"size": (0, 9)}, r"size=\(0, 9\) is not \(height, width\) in pixels"),
         ({"size": (2, 16385)}, r"size=\(2, 16385\) has a side beyond 16384"),
+        ({"size": 512}, r"size=512 is not \(height, width\) in pixels"),
         ({"image_size": (9,)}, r"image_size=\(9,\) is not"),
+        ({"image_size": (9.5, 9)}, r"image_size=\(9.5, 9\) is not"),
         ({"image_size": (9, 9), "size": (9, 8)}, r"leave out image_size=\(9, 9\)"),
         ({"max_pixels": 0}, "max_pixels=0 must be positive"),
         ({"dtype": "int8"}, "dtype='int8' is unknown; choose one of float32"),
@@ -65,6 +79,26 @@ def test_what_makes_no_sense_is_refused(network, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         gff.export.saved_model(network, tmp_path / "1", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_network_is_refused(tmp_path):
+    for export, name in ((gff.export.saved_model, "1"), (gff.export.tflite, "x.tflite")):
+        with pytest.raises(TypeError, match="model is a Sequential, not a GFFNet; give what"):
+            export(keras.Sequential([keras.Input((9, 9, 4))]), tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_written_is_named(network, tmp_path):
+    (tmp_path / "file").touch()
+    sentence = "file cannot be made, or not be written to .*; choose another folder"
+    with pytest.raises(OSError, match=sentence):
+        gff.export.saved_model(network, tmp_path / "file" / "1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_nothing_can_be_written_to_proc():
+    """Whose permissions allow it."""
+    with pytest.raises(OSError, match=r"^/proc cannot be made, or not be written to \(No such"):
+        make_folder(Path("/proc"))
 
 
 def test_another_backend_is_refused(network, tmp_path, monkeypatch):
@@ -108,6 +142,6 @@ def test_labels_of_another_model_are_refused(network, tmp_path):
     labels = gff.data.LabelSet.from_dict(
         json.loads('{"classes": ["a"], "palette": [[1, 2, 3]], "name": "one"}')
     )
-    with pytest.raises(ValueError, match="labels name 1 classes, the model predicts 3"):
+    with pytest.raises(ValueError, match="labels name 1 classes, but the model predicts 3"):
         gff.export.saved_model(network, tmp_path / "1", labels)
     assert not list(tmp_path.iterdir())

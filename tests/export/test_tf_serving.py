@@ -135,6 +135,8 @@ def test_the_grpc_client(images, signatures, predictor, tmp_path, monkeypatch, c
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert "neither JPEG nor PNG" in error.value.details()
         check_command(grpc_client, address, pixels, files, predictor, tmp_path, monkeypatch, capsys)
+        nobody = ("localhost:1", tmp_path / "photo.png", "localhost:1: UNAVAILABLE: ")
+        check_errors(grpc_client, address, nobody, tmp_path, monkeypatch)
     finally:
         server.stop(None)
 
@@ -149,15 +151,20 @@ def test_the_rest_client(images, signatures, predictor, tmp_path, monkeypatch, c
             answer = {"classes": np.array(classes), "confidence": np.array(confidence)}
             compare(answer, predictor.logits(image))
         assert rest_client.class_names(address, "blocks") == list(LABELS.classes)
-        with pytest.raises(SystemExit, match="(?s)400: .*neither JPEG nor PNG"):
+        with pytest.raises(SystemExit, match="400: image 1 of the batch is neither JPEG nor PNG$"):
             rest_client.segment(address, "blocks", [files[0], b"no image"])
         check_command(rest_client, address, pixels, files, predictor, tmp_path, monkeypatch, capsys)
+        bare = address.removeprefix("http://")  # requests knows no way there
+        for where, reason in (("http://localhost:1", "ConnectionError"), (bare, "InvalidSchema")):
+            message = rf"^{where}/v1/models/blocks:predict: no answer .*\({reason}\); give --server"
+            nobody = (where, tmp_path / "photo.png", message)
+            check_errors(rest_client, address, nobody, tmp_path, monkeypatch)
     finally:
         server.shutdown()
 
 
 def check_command(module, address, pixels, files, predictor, tmp_path, monkeypatch, capsys):
-    paths = [tmp_path / f"{i}.png" for i in range(len(files))]
+    paths = [tmp_path / "photo.png", tmp_path / "photo.jpg"]
     for path, data in zip(paths, files, strict=True):
         path.write_bytes(data)
     line = ["client", *map(str, paths), "--server", address, "--model", "blocks"]
@@ -167,12 +174,27 @@ def check_command(module, address, pixels, files, predictor, tmp_path, monkeypat
     for path, image in zip(paths, pixels, strict=True):
         height, width, _ = image.shape
         header = f"P5 {width} {height} 255\n".encode()
-        written = path.with_name(f"{path.stem}_classes.pgm").read_bytes()
+        written = path.with_name(f"{path.name}_classes.pgm").read_bytes()
         classes = np.frombuffer(written.removeprefix(header), "uint8").reshape(height, width)
         expected = predictor.classes(image)
         np.testing.assert_array_equal(classes, expected)
         for i, name in enumerate(LABELS.classes):
             assert (f"{name:<20}{(expected == i).mean():7.1%}" in out) == (i in expected)
+
+
+def check_errors(module, address, nobody, tmp_path, monkeypatch):
+    """One sentence, which `SystemExit` writes to stderr, with exit status 1."""
+    (tmp_path / "text").write_text("no image")
+    for server, path, message in (
+        nobody,
+        (address, tmp_path / "none.png", "none.png: No such file or directory"),
+        (address, tmp_path / "text", "(400|INVALID_ARGUMENT): image 0 of the batch is neither"),
+    ):
+        line = ["client", str(path), "--server", server, "--model", "blocks"]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit, match=message) as stop:
+            module.main()
+        assert isinstance(stop.value.code, str) and "\n" not in stop.value.code
 
 
 def test_the_grpc_client_writes_classes_of_16_bits(rng, tmp_path):

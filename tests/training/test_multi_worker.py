@@ -5,9 +5,12 @@ import os
 import signal
 import socket
 import time
+import types
 
 import pytest
+import tensorflow as tf
 
+from gff_keras.training import multi_worker
 from gff_keras.training.cluster import cluster, meet
 
 WORKERS = {"worker": ["a:1", "b:2"]}
@@ -31,6 +34,7 @@ def test_two_workers_equal_one_process(uneven_recipe, start_workers, assert_same
     assert statuses == [0, 0], errors
     assert "2 replicas on 2 machines (CPU:0 on each), 2 images each\n" in outputs[0]
     assert "epoch" in outputs[0] and "epoch" not in outputs[1]  # the chief alone reports
+    assert not any("eagerly has significant overhead" in text for text in (*outputs, *errors))
     assert_same_run(tmp_path / "two")
 
 
@@ -62,6 +66,36 @@ def test_a_port_in_use_is_named(environment):
         environment(TF_CONFIG={"cluster": workers, "task": {"type": "worker", "index": 0}})
         with pytest.raises(ValueError, match=f"{own}, .* cannot be had .*in use"):
             meet()
+
+
+LOST = """Graph execution error:
+
+Detected at node CollectiveReduceV2 defined at (most recent call last):
+<stack traces unavailable>
+{{function_node __wrapped__CollectiveReduceV2_device_/job:worker/device:CPU:0}} Collective ops is \
+aborted by: The following tasks are unhealthy:
+\t [[{{node CollectiveReduceV2}}]]"""
+
+
+@pytest.mark.parametrize(
+    "chief, remedy",
+    [
+        (True, "The run had come to its end: all its files are written."),
+        (False, "Start all of them again with --resume to go on from the last checkpoint."),
+    ],
+)
+def test_a_worker_lost_at_the_end(chief, remedy):
+    """The chief knows that nothing is lost; the others do not."""
+
+    def reduce(*_, **__):
+        raise tf.errors.UnavailableError(None, None, LOST)
+
+    extended = types.SimpleNamespace(_num_workers=2, should_checkpoint=chief)
+    strategy = types.SimpleNamespace(extended=extended, reduce=reduce)
+    with pytest.raises(ConnectionError) as error, multi_worker.together(strategy):
+        pass
+    said = "Collective ops is aborted by: The following tasks are unhealthy:"
+    assert str(error.value).endswith(f"tells why. {remedy} (TensorFlow says: {said})")
 
 
 @pytest.mark.slow
