@@ -19,7 +19,7 @@ from PIL import Image
 
 from gff_keras.cli import COMMANDS
 from gff_keras.evaluation.prediction import Predictor
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 from gff_keras.export.command import FORMATS
 from tests.tiny import SMALL
 

@@ -12,7 +12,7 @@ from gff_keras.evaluation.evaluate import evaluate as run_evaluation
 from gff_keras.evaluation.images import predict_images
 from gff_keras.evaluation.partial_results import PartialResults, key
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 
 
 def evaluate(

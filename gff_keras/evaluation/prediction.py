@@ -11,8 +11,9 @@ from keras import ops
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.resizing import resized
-from gff_keras.evaluation.sliding import Views, bands
+from gff_keras.evaluation.sliding import bands
 from gff_keras.evaluation.tflite import load_tflite
+from gff_keras.evaluation.views import Views
 from gff_keras.models import GFFNet
 from gff_keras.visualization import default_palette
 
