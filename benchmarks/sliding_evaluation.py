@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from gff_keras.evaluation.sliding import PAPER_SCALES, Views
+from gff_keras.evaluation.views import PAPER_SCALES, Views
 
 LARGE, LARGE_CLASSES, LARGE_CROP = (4096, 8192), 150, (512, 512)
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from gff_keras.cli import COMMANDS
 from gff_keras.evaluation.prediction import Predictor
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 from gff_keras.export.command import FORMATS
 from tests.tiny import SMALL
 
@@ -122,7 +122,8 @@ def test_what_is_missing_is_named(refused, model, photo, tmp_path):
     nowhere = tmp_path / "nowhere"
     out = ("--out", tmp_path / "out")
     assert str(nowhere) in refused("train", "camvid_resnet18", "--data", nowhere, *out)
-    assert str(nowhere) in refused("evaluate", model, "--data", nowhere)
+    error = refused("evaluate", model, "--data", nowhere)
+    assert f"{nowhere} is no folder; give one that `python -m tfrecords_tools build` wrote" in error
     assert str(nowhere) in refused("evaluate", nowhere, "--data", nowhere)
     assert str(nowhere) in refused("predict", nowhere, "--model", model, *out)
     assert str(nowhere) in refused("predict", photo, "--model", nowhere, *out)

@@ -5,13 +5,14 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from gff_keras.data import open_records
 from gff_keras.evaluation import results as files
 from gff_keras.evaluation.cityscapes import write_submission
 from gff_keras.evaluation.evaluate import evaluate as run_evaluation
 from gff_keras.evaluation.images import predict_images
 from gff_keras.evaluation.partial_results import PartialResults, key
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 
 
 def evaluate(
@@ -53,6 +54,7 @@ def evaluate(
     views = Views(mode, crop, stride, parse_scales(scales), flip, window_batch)
     predictor, labels = load_predictor(model, parse_size("image_size", image_size), views)
     named = None if labels.name == UNNAMED else labels
+    open_records(data)  # refuses what is none before anything is written
     partial_path = path.with_name(f"{path.stem}.partial.json")
     partial = PartialResults(partial_path, key(model, data, split, predictor.settings))
     results = run_evaluation(predictor, data, split, named, partial=partial)

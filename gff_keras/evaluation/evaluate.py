@@ -73,7 +73,13 @@ def evaluate(predictor, data, split="val", labels=None, verbose=True, partial=No
 
 
 def summarize(metrics, names, thin=()):
-    """Turn `SegmentationMetrics` into a dictionary of numbers, class names and lists."""
+    """Turn `SegmentationMetrics` into a dictionary of numbers, class names and lists.
+
+    Raises:
+        ValueError: a label or prediction was no class.
+    """
+    if int(metrics.unknown):
+        raise ValueError(f"a label or prediction is outside the {metrics.num_classes} classes.")
     return _summary(metrics.confusion_matrix(), names, thin)
 
 

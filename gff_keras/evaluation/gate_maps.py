@@ -62,11 +62,9 @@ def gated_network(predictor):
 def without_gates(predictor):
     """Return predictors for the same network with one more gate at zero: `{"G1": ..., ...}`."""
     model = gated_network(predictor)
+    zero, seen = model.zero_gates, (predictor.image_size, predictor.views)
     levels = range(1, len(model.get_layer("gff").gate_convs) + 1)
-    return {
-        f"G{level}": Predictor(model.with_gates([*model.zero_gates, level]), predictor.image_size)
-        for level in levels
-    }
+    return {f"G{i}": Predictor(model.with_gates([*zero, i]), *seen) for i in levels}
 
 
 def draw_gates(predictor, labels, images, out, *, ablate=False, native=False, stretch=False):

@@ -12,8 +12,9 @@ from keras import ops
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.resizing import check_size, resized
-from gff_keras.evaluation.sliding import Views, bands
+from gff_keras.evaluation.sliding import bands
 from gff_keras.evaluation.tflite import load_tflite
+from gff_keras.evaluation.views import Views
 from gff_keras.models import GFFNet
 from gff_keras.visualization import default_palette
 
@@ -102,8 +103,7 @@ def _compiled(model, size):
 
     It is traced once, for images of `size` or, if that is None, of any size.
     """
-    segmenter = model.segmenter()
-    network = keras.Model(segmenter.input, segmenter.get_layer("classifier").output)
+    network = model.segmenter(full_size=False)
     if keras.backend.backend() != "tensorflow":
         return network.predict_on_batch
     import tensorflow as tf

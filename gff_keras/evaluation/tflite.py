@@ -12,7 +12,7 @@ from keras import ops
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.resizing import resized
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 
 
 class TFLitePredictor:

@@ -13,7 +13,7 @@ from gff_keras.evaluation.evaluate import evaluate
 from gff_keras.evaluation.partial_results import PartialResults
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.evaluation.results import markdown, table
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 
 pytestmark = pytest.mark.usefixtures("eager")
 

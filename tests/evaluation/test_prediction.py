@@ -9,7 +9,7 @@ import pytest
 
 from gff_keras.data import LabelSet
 from gff_keras.evaluation.prediction import Predictor, load_model, load_predictor
-from gff_keras.evaluation.sliding import Views
+from gff_keras.evaluation.views import Views
 
 pytestmark = pytest.mark.usefixtures("eager")
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.evaluation.resizing import resized
-from gff_keras.evaluation.sliding import PAPER_SCALES, Views, bands, window_origins
+from gff_keras.evaluation.sliding import bands, window_origins
+from gff_keras.evaluation.views import PAPER_SCALES, Views
 from gff_keras.layers import resize_bilinear
 
 
