@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from gff_keras.data import LabelSet, evaluation_dataset
+from gff_keras.evaluation.gate_maps import gate_maps
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.training import train
 from gff_keras.training.tensorboard import PICTURE_WIDTH, TensorBoard
@@ -52,7 +53,7 @@ def test_pictures_and_curves_of_a_run(tiny_recipe, records, tmp_path, eager):
     for i, (image, truth) in enumerate(examples(records)[:2], start=1):
         classes = predictor.classes(image)
         rows.append((image, classes, truth))
-        gates = predictor.gates(image)
+        gates = gate_maps(predictor, image)
         expected = shrunk(gate_sheet(image, gates, classes, labels))
         np.testing.assert_array_equal(found[f"gates_{i}"][2], expected)
     assert rows[0][0].shape != rows[1][0].shape
