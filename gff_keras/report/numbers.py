@@ -71,9 +71,8 @@ def tiles(results):
         ("Mean class accuracy", results["mean_accuracy"]),
         ("Thin and small classes, IoU", results.get("thin_mean_iou")),
         ("Frequency-weighted IoU", results.get("frequency_weighted_iou")),
+        ("Boundary F-score, 3 px", (results.get("boundary_f1") or {}).get("3")),
     ]
-    for pixels, value in (results.get("boundary_f1") or {}).items():
-        shares.append((f"Boundary F-score, {pixels} px", value))
     return [(name, f"{100 * share:.1f} %") for name, share in shares if share is not None]
 
 

@@ -49,6 +49,16 @@ def test_classes(results, labels):
             assert row[key] == expected
 
 
+def test_tiles(results):
+    more = {"thin_mean_iou": None, "frequency_weighted_iou": 0.625, "boundary_f1": {"3": 0.5}}
+    names = ["Mean IoU", "Pixel accuracy", "Mean class accuracy"]
+    assert [name for name, _ in numbers.tiles(results)] == names
+    shown = dict(numbers.tiles(results | more))
+    names += ["Frequency-weighted IoU", "Boundary F-score, 3 px"]
+    assert list(shown) == names
+    assert [shown[name] for name in names[2:]] == ["25.0 %", "62.5 %", "50.0 %"]
+
+
 def test_confusion(results):
     found = numbers.confusion(results)
     counts = np.array(results["confusion"], float)
