@@ -13,7 +13,9 @@ from gff_keras.evaluation.resizing import network_input
 OPEN, CLOSED = 0.9, 0.1
 
 
-def ablation(predictor, data, split="val", labels=None, max_images=None, verbose=True):
+def ablation(
+    predictor, data, split="val", labels=None, max_images=None, verbose=True, without=None
+):
     """Evaluate a network as it is, and with each of its gates at zero (the paper's Fig. 7b).
 
     Args:
@@ -23,6 +25,7 @@ def ablation(predictor, data, split="val", labels=None, max_images=None, verbose
         labels: `LabelSet` that the model was trained with; the data set's must have its classes.
         max_images: count the first so many; all if None.
         verbose: show a progress bar.
+        without: what `without_gates(predictor)` returned, where it is at hand.
 
     Returns:
         Dictionary that JSON can hold: `mean_iou`, `iou` (class name -> value, None for a class that
@@ -31,7 +34,7 @@ def ablation(predictor, data, split="val", labels=None, max_images=None, verbose
     Raises:
         ValueError: the model has no gates, or the records have other classes.
     """
-    networks = {"all": predictor, **without_gates(predictor)}
+    networks = {"all": predictor, **(without or without_gates(predictor))}
     names = class_names(predictor, data, labels)
     metrics = {name: SegmentationMetrics(len(names)) for name in networks}
     images = 0
