@@ -84,7 +84,7 @@ assert main(["train", recipe, "--data", data, "--out", out]) == 0
 assert main(["evaluate", best, "--data", data]) == 0
 assert main(["predict", photo, "--model", best, "--out", f"{out}/pictures"]) == 0
 assert main(["gates", photo, "--model", best, "--out", f"{out}/pictures"]) == 0
-analysis = ["--ablate", "--max_images", "1", "--sheets", "0", "--out", f"{out}/analysis"]
+analysis = ["--max_images", "1", "--sheets", "0", "--out", f"{out}/analysis"]
 assert main(["gates", "--data", data, "--model", best, *analysis]) == 0
 assert main(["info", best]) == 2
 """
@@ -257,7 +257,7 @@ def test_a_recipe_trains_and_its_model_is_used(records, rng, tmp_path):
     names = {path.name for path in (out / "pictures").iterdir()}
     kinds = ("mask.png", "overlay.png", "gates.png", "gates.npy")
     assert names == {f"photo_{kind}" for kind in kinds}
-    assert json.loads((out / "analysis" / "ablation.json").read_text())["images"] == 1
+    assert json.loads((out / "analysis" / "gates.json").read_text())["images"] == 1
     model, metrics = load_model(out / "best.keras"), gff.metrics.SegmentationMetrics(3)
     for image, label in evaluation_dataset(records, "val"):
         metrics.update_state(label, model(image, training=False)["logits"])
