@@ -71,7 +71,7 @@ def tiles(results):
         ("Mean class accuracy", results["mean_accuracy"]),
         ("Thin and small classes, IoU", results.get("thin_mean_iou")),
         ("Frequency-weighted IoU", results.get("frequency_weighted_iou")),
-        ("Boundary F-score, 3 px", (results.get("boundary_f1") or {}).get("3")),
+        ("Boundary F1, 3 px", (results.get("boundary_f1") or {}).get("3")),
     ]
     return [(name, f"{100 * share:.1f} %") for name, share in shares if share is not None]
 

@@ -54,7 +54,7 @@ def test_tiles(results):
     names = ["Mean IoU", "Pixel accuracy", "Mean class accuracy"]
     assert [name for name, _ in numbers.tiles(results)] == names
     shown = dict(numbers.tiles(results | more))
-    names += ["Frequency-weighted IoU", "Boundary F-score, 3 px"]
+    names += ["Frequency-weighted IoU", "Boundary F1, 3 px"]
     assert list(shown) == names
     assert [shown[name] for name in names[2:]] == ["25.0 %", "62.5 %", "50.0 %"]
 
