@@ -13,8 +13,10 @@ from gff_keras.training import Recipe
 from tfrecords_tools import build
 
 # Flags that make a recipe of the command line train in seconds.
-SMALL = ("--backbone", "resnet18", "--filters", "8", "--crop_size", "33", "--batch_size", "2")
-SMALL = (*SMALL, "--no-report")
+SMALL = (
+    *("--backbone", "resnet18", "--filters", "8"),
+    *("--crop_size", "33", "--batch_size", "2", "--no-report"),
+)
 
 
 @contextlib.contextmanager

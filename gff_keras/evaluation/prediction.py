@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from gff_keras.data import LabelSet
-from gff_keras.evaluation.resizing import check_size, resized
+from gff_keras.evaluation.resizing import check_size, network_input
 from gff_keras.evaluation.sliding import bands
 from gff_keras.evaluation.tflite import load_tflite
 from gff_keras.evaluation.views import Views
@@ -83,7 +83,7 @@ class Predictor:
 
     def gates(self, image):
         """Return the gate maps, arrays (h_l, w_l) in [0, 1], of the whole image, finest first."""
-        gates = self.model.gates(self._network_input(image))
+        gates = self.model.gates(network_input(image, self.image_size))
         return [ops.convert_to_numpy(ops.cast(gate, "float32"))[0, :, :, 0] for gate in gates]
 
     def _all_scores(self, image, softmax=False):
@@ -91,11 +91,6 @@ class Predictor:
         for start, stop, scores in self.bands(image, softmax):
             result[start:stop] = scores
         return result
-
-    def _network_input(self, image):
-        if self.image_size is None:
-            return np.asarray(image, "float32")[None]
-        return resized(image, self.image_size)
 
 
 def _compiled(model, size):
