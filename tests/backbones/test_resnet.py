@@ -8,7 +8,10 @@ from gff_keras.backbones import RESNETS, resnet
 built = functools.cache(resnet)
 
 
-@pytest.mark.parametrize("name", [*RESNETS[:-1], pytest.param(RESNETS[-1], marks=pytest.mark.slow)])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in RESNETS[3:]]
+
+
+@pytest.mark.parametrize("name", [*RESNETS[:3], *SLOW])
 def test_features(name):
     narrow = name in ("resnet18", "resnet34")
     channels = (64, 128, 256, 512) if narrow else (256, 512, 1024, 2048)

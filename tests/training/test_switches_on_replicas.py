@@ -38,6 +38,7 @@ def run(strategy, x, y):
     return losses, [np.asarray(v) for v in model.weights + model.optimizer.variables]
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_with_all_switches(two_replicas, rng):
     x = rng.normal(size=(4, 9, 11, 3)).astype("float32")
     y = rng.integers(0, 5, (4, 9, 11))
