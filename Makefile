@@ -18,9 +18,8 @@ help: ## Show these targets
 quickstart: $(VENV)/.stamp-run ## Install, then train, evaluate and draw on a small generated data set
 	$(VENV)/bin/gff-keras quickstart --out runs/quickstart --overwrite
 
-# Three: some tests only wait, for processes of their own.
-test: $(VENV)/.stamp-test ## Run the tests in three processes, without those marked slow
-	$(PY) -m pytest -n 3 --dist worksteal
+test: $(VENV)/.stamp-test ## Run the tests in two processes, without those marked slow
+	$(PY) -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.stamp-test ## Run the tests marked slow
 	$(PY) -m pytest -m slow

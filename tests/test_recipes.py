@@ -40,22 +40,14 @@ def test_hyper_parameters_are_the_papers(name):
     assert str(recipe.data) in description
 
 
-SMALLER = ["--backbone", "resnet18", "--output_stride", "32", "--filters", "16"]
-
-
-@pytest.mark.parametrize(
-    "name, smaller",
-    [("coco_stuff_resnet101", SMALLER)]
-    + [pytest.param(name, [], marks=pytest.mark.slow) for name in SAMPLES],
-)
-def test_recipe_starts_on_samples(name, smaller, gff_data, tmp_path, request):
-    if smaller:
-        request.getfixturevalue("eager")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLES)
+def test_recipe_starts_on_samples(name, gff_data, tmp_path):
     dataset, source, split = SAMPLES[name]
     records = build(dataset, source=gff_data / "data" / source, out=tmp_path / "records")
     command = ["train", name, "--data", str(records), "--out", str(tmp_path / "run")]
     command += ["--train_split", split, "--val_split", "none", "--total_steps", "3"]
-    command += ["--batch_size", "2", "--crop_size", "129", *smaller]
+    command += ["--batch_size", "2", "--crop_size", "129"]
     assert main(command) == 0
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert len(rows) >= 1

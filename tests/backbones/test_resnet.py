@@ -28,8 +28,12 @@ def test_output_strides(stride, strides):
     assert [x.shape[1:3] for x in outputs] == [(128 // s, 64 // s) for s in strides]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-@pytest.mark.parametrize("stride", [8, 16])
+SLOW_STRIDE = pytest.param("resnet50", 16, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "name, stride", [("resnet18", 8), ("resnet18", 16), ("resnet50", 8), SLOW_STRIDE]
+)
 @pytest.mark.parametrize("size", [(65, 97), (96, 131)])
 def test_dilated_features_contain_those_of_the_strided_network(rng, name, stride, size):
     """A stride turned into a dilation computes the same function, at more positions."""

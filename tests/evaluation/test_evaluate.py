@@ -18,8 +18,7 @@ from gff_keras.evaluation.views import Views
 pytestmark = pytest.mark.usefixtures("eager")
 
 
-@pytest.mark.parametrize("split, images", [("val", 3), ("train", 5)])
-@pytest.mark.parametrize("image_size", [None, (24, 40)])
+@pytest.mark.parametrize("split, images, image_size", [("val", 3, None), ("train", 5, (24, 40))])
 def test_confusion_at_the_resolution_of_the_masks(trained, records, split, images, image_size):
     predictor = Predictor(trained[1], image_size)
     confusion = np.zeros((3, 3), int)

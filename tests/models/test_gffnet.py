@@ -156,7 +156,9 @@ def test_config_round_trip(changes):
         assert (again.dtype_policy.name if name == "dtype" else got) == value
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def test_mixed_precision(rng, model, tiny_model, policy, tmp_path, eager):
     mixed = small(dtype=policy)
     mixed.set_weights(model.get_weights())

@@ -296,6 +296,7 @@ def test_other_classes_are_refused(trained, records, tmp_path, refused):
     assert "other classes than the model, 'sky' for 'sea'" in message
 
 
+@pytest.mark.slow
 def test_training_writes_a_report(tiny_recipe, tmp_path, eager, no_gates, capsys):
     recipe = tiny_recipe(tmp_path / "run", report=True, epochs=1)
     train(recipe)
