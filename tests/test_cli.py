@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -64,7 +65,9 @@ def test_help_of_commands(run, command):
     assert f"usage: gff-keras {' '.join(words)} " in out
     for name, parameter in inspect.signature(function).parameters.items():
         positional = tyro.conf.Positional in getattr(parameter.annotation, "__metadata__", ())
-        assert f"--{name}" in out or positional
+        group = parameter.default
+        names = [f.name for f in fields(group)] if is_dataclass(group) else [name]
+        assert all(f"--{name}" in out for name in names) or positional
 
 
 def test_help_of_export(run):
@@ -221,6 +224,7 @@ def test_evaluate_goes_on_after_sigterm(run, model, records, tmp_path):
     line = ["evaluate", str(model), "--data", str(records), "--split", "train", "--out"]
     code = f"""
 import time
+from dataclasses import fields, is_dataclass
 from gff_keras.cli import main
 from gff_keras.evaluation.prediction import Predictor
 classes = Predictor.classes

@@ -1,9 +1,10 @@
 """The commands `gff-keras evaluate` and `gff-keras predict`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 from gff_keras.data import open_records
 from gff_keras.evaluation import results as files
@@ -15,18 +16,43 @@ from gff_keras.evaluation.prediction import UNNAMED, load_predictor
 from gff_keras.evaluation.views import Views
 
 
+@dataclass(frozen=True)
+class ViewFlags:
+    """What the network is shown of an image."""
+
+    image_size: tuple[str, ...] | None = None
+    """Height and width at which the network sees the images."""
+    mode: Literal["whole", "sliding"] = "whole"
+    """Whole images, or sliding windows."""
+    crop_size: tuple[str, ...] | None = None
+    """Height and width of the windows; those of the model's training if not given."""
+    stride: float = Views.stride
+    """From one window to the next, as a share of the crop."""
+    scales: str = "1"
+    """Factors of the size at which the network sees an image, as in the paper
+    0.75,1,1.25,1.5,1.75; probabilities are averaged."""
+    flip: bool = False
+    """Average with the prediction for the mirrored image."""
+    window_batch: int = Views.window_batch
+    """Windows that the network gets at once; more need more memory."""
+
+    def parsed(self):
+        """Return image_size, (height, width) or None, and `Views`.
+
+        Raises:
+            ValueError: a flag makes no sense.
+        """
+        crop, scales = parse_size("crop_size", self.crop_size), parse_scales(self.scales)
+        views = Views(self.mode, crop, self.stride, scales, self.flip, self.window_batch)
+        return parse_size("image_size", self.image_size), views
+
+
 def evaluate(
     model: Positional[Path],
     data: Path,
     split: str = "val",
     out: Path | None = None,
-    image_size: tuple[str, ...] | None = None,
-    mode: Literal["whole", "sliding"] = "whole",
-    crop_size: tuple[str, ...] | None = None,
-    stride: float = Views.stride,
-    scales: str = "1",
-    flip: bool = False,
-    window_batch: int = Views.window_batch,
+    views: OmitArgPrefixes[ViewFlags] = ViewFlags(),
 ):
     """Print and save IoU per class, mean IoU and more at the resolution of the masks.
 
@@ -39,20 +65,11 @@ def evaluate(
         split: split to evaluate.
         out: JSON file to write, and .csv and .md beside it; MODEL_SPLIT.json beside the model if
             not given.
-        image_size: height and width at which the network sees the images.
-        mode: whole images, or sliding windows.
-        crop_size: height and width of the windows; those of the model's training if not given.
-        stride: from one window to the next, as a share of the crop.
-        scales: factors of the size at which the network sees an image, as in the paper
-            0.75,1,1.25,1.5,1.75; probabilities are averaged.
-        flip: average with the prediction for the mirrored image.
-        window_batch: windows that the network gets at once; more need more memory.
+        views: what the network is shown of an image.
     """
     path = out or model.with_name(f"{model.stem}_{split}.json")
     files.check_out(path)
-    crop = parse_size("crop_size", crop_size)
-    views = Views(mode, crop, stride, parse_scales(scales), flip, window_batch)
-    predictor, labels = load_predictor(model, parse_size("image_size", image_size), views)
+    predictor, labels = load_predictor(model, *views.parsed())
     named = None if labels.name == UNNAMED else labels
     open_records(data)  # refuses what is none before anything is written
     partial_path = path.with_name(f"{path.stem}.partial.json")
@@ -68,14 +85,8 @@ def predict(
     images: Positional[Path],
     model: Path,
     out: Path = Path("predictions"),
-    image_size: tuple[str, ...] | None = None,
-    mode: Literal["whole", "sliding"] = "whole",
-    crop_size: tuple[str, ...] | None = None,
-    stride: float = Views.stride,
-    scales: str = "1",
-    flip: bool = False,
-    window_batch: int = Views.window_batch,
     cityscapes_submission: bool = False,
+    views: OmitArgPrefixes[ViewFlags] = ViewFlags(),
 ):
     """Write palette masks and overlays with a legend for an image or a folder of images.
 
@@ -85,21 +96,12 @@ def predict(
         images: JPEG or PNG image, or a folder of them.
         model: .keras file.
         out: folder to write.
-        image_size: height and width at which the network sees the images.
-        mode: whole images, or sliding windows.
-        crop_size: height and width of the windows; those of the model's training if not given.
-        stride: from one window to the next, as a share of the crop.
-        scales: factors of the size at which the network sees an image, as in the paper
-            0.75,1,1.25,1.5,1.75; probabilities are averaged.
-        flip: average with the prediction for the mirrored image.
-        window_batch: windows that the network gets at once; more need more memory.
         cityscapes_submission: write cityscapes_submission.zip for the test server instead: label
             ids of the images in a folder of leftImg8bit.
+        views: what the network is shown of an image.
     """
-    crop = parse_size("crop_size", crop_size)
-    views = Views(mode, crop, stride, parse_scales(scales), flip, window_batch)
     write = write_submission if cityscapes_submission else predict_images
-    write(images, model, out, parse_size("image_size", image_size), views)
+    write(images, model, out, *views.parsed())
 
 
 def parse_size(flag, words):

@@ -14,11 +14,9 @@ OUT/skipped.txt                  with on_error="skip": the damaged records, wher
 
 import contextlib
 import math
-import sys
 
 import keras
 
-from gff_keras import report
 from gff_keras.data import evaluation_dataset, open_records, training_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
@@ -32,6 +30,7 @@ from gff_keras.training.interruptions import (
 )
 from gff_keras.training.plan import plan_run
 from gff_keras.training.progress import Progress
+from gff_keras.training.run_report import write_report
 from gff_keras.training.safeguards import StopAtNonFiniteLoss
 from gff_keras.training.saving import ListSkipped, SaveAverage, SaveBest, SaveLast
 from gff_keras.training.tensorboard import TensorBoard
@@ -125,7 +124,7 @@ def _train(run, verbose):
         )
     if run.writes:
         learning_curves(out / "history.csv", out / "learning_curves.png")
-        _report(run, verbose)
+        write_report(run.recipe, verbose)
     return model, history.history
 
 
@@ -136,31 +135,9 @@ def _finished(run, verbose):
         run_folder.save_recipe(out, run.checkpoint.header["recipe"])
         learning_curves(out / "history.csv", out / "learning_curves.png")  # a kill may have cost it
         if not (out / "report.html").is_file():
-            _report(run, verbose)
+            write_report(run.recipe, verbose)
     name = "last.keras" if run.recipe.ema is None else "average.keras"
     return keras.saving.load_model(out / name), history_until(out / "history.csv")
-
-
-def _report(run, verbose):
-    """Write report.html. It must not cost the run: whatever goes wrong is a warning."""
-    recipe, path = run.recipe, run.recipe.out / "report.html"
-    best = path.with_name("best.keras")
-    if not recipe.report or not best.is_file():
-        return
-    if verbose:
-        print(f"\nDrawing {path} (--no-report leaves it out)", flush=True)
-    try:
-        bar = bool(verbose) and sys.stdout.isatty()
-        html = report.page(best, recipe.data, split=recipe.val_split, verbose=bar)
-        with run_folder.replacing(path) as temporary:
-            temporary.write_text(html, encoding="utf-8")
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        print(
-            f"{path} could not be drawn: {reason}. The run itself is whole; "
-            f"`gff-keras report {best} --data {recipe.data}` draws it again.",
-            flush=True,
-        )
 
 
 def _begin_folder(run):
