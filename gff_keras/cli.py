@@ -139,6 +139,7 @@ def info(
     model: Positional[Path | None] = None,
     backbone: str = "resnet101",
     num_classes: int = 19,
+    context: str | None = "ppm",
     fusion: str | None = "gff",
     dfp: bool = True,
     aux_head: bool = True,
@@ -152,7 +153,8 @@ def info(
         model: .keras file; without it, the network that the other options describe.
         backbone: resnet18, resnet34, resnet50, resnet101 or resnet152.
         num_classes: number of classes.
-        fusion: gff, or None for PSPNet.
+        context: ppm, aspp, dense_aspp or None.
+        fusion: gff, concat, add, fpn, gated_fpn or None.
         dfp: dense feature pyramid after the fusion.
         aux_head: auxiliary head.
         output_stride: stride of the last backbone features.
@@ -167,6 +169,7 @@ def info(
         network = GFFNet(
             backbone,
             num_classes,
+            context=context,
             fusion=fusion,
             dfp=dfp,
             aux_head=aux_head,

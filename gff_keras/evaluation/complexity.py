@@ -1,12 +1,16 @@
 """Layers, parameters and operations of a network, by block.
 
-Operations are read off the TensorFlow graph of one forward pass at a given size: a multiplication
-and an addition count as two. Convolutions and matrix products count; what works element by element
-(normalisation, activation, resizing) does not, as is usual. Counted is what is computed: by exact
-algebra (see `MultiLevelConv` and `PyramidPooling`) less than the formulas in the paper read
-literally.
+A multiplication and an addition count as two operations. What works element by element
+(normalisation, activation, gating, resizing, pooling) does not count, as is usual. There are two
+counts:
+
+- as the paper's formulas are written: each convolution kernel (k, k, C, F) costs 2 k k C F for
+  every pixel of the map that its layer puts out;
+- as they are computed, read off the TensorFlow graph. By exact algebra (see `MultiLevelConv` and
+  `PyramidPooling`) these are fewer.
 """
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -19,12 +23,29 @@ from gff_keras.layers import BatchNormalization
 
 @dataclasses.dataclass
 class Block:
-    """One part of the network: weighted layers, trainable parameters, floating-point operations."""
+    """One part of the network.
+
+    Attributes:
+        name: of the part.
+        layers: layers with weights, without normalisation.
+        parameters: trainable numbers.
+        operations: of a forward pass, by the formulas.
+        computed: of the same pass, as it is computed.
+    """
 
     name: str
     layers: int = 0
     parameters: int = 0
     operations: int = 0
+    computed: int = 0
+
+    def __add__(self, other):
+        """The sum of all numbers, under this name."""
+        sums = (
+            getattr(self, field.name) + getattr(other, field.name)
+            for field in dataclasses.fields(self)[1:]
+        )
+        return Block(self.name, *sums)
 
 
 def complexity(model, size):
@@ -46,44 +67,77 @@ def complexity(model, size):
             f"{keras.backend.backend()!r}; set KERAS_BACKEND=tensorflow."
         )
     blocks: dict[str, Block] = {}
+    backbone = set(model.backbone._flatten_layers())
 
-    def block_of(path):
-        return blocks.setdefault(name := block_name(path), Block(name))
+    def block_of(path, inside=False):
+        return blocks.setdefault(name := block_name(path, inside), Block(name))
 
-    for layer in model._flatten_layers(include_self=False):
-        if variables := layer._trainable_variables:
-            block = block_of(variables[0].path)
-            block.layers += not isinstance(layer, BatchNormalization)
-            block.parameters += sum(math.prod(v.shape) for v in variables)
+    layers = [x for x in model._flatten_layers(include_self=False) if x._trainable_variables]
+    for layer in layers:
+        variables = layer._trainable_variables
+        block = block_of(variables[0].path, layer in backbone)
+        block.layers += not isinstance(layer, BatchNormalization)
+        block.parameters += sum(math.prod(v.shape) for v in variables)
     segmenter = model.segmenter()
-    forward = tf.function(lambda images: segmenter(images, training=False))
-    graph = forward.get_concrete_function(tf.TensorSpec((1, *size, 3), "float32")).graph
+    with _pixels_put_out(layers) as pixels:
+        forward = tf.function(lambda images: segmenter(images, training=False))
+        graph = forward.get_concrete_function(tf.TensorSpec((1, *size, 3), "float32")).graph
+    for layer in layers:
+        for kernel in (v for v in layer._trainable_variables if len(v.shape) == 4):
+            block = block_of(kernel.path, layer in backbone)
+            block.operations += 2 * math.prod(kernel.shape) * pixels.get(id(layer), 0)
     for op in graph.get_operations():
         if operations := _operations(op):
-            block_of(op.name).operations += operations
-    order = [name.removesuffix("{}") for _, name in _BLOCKS] + ["other"]
+            inside = f"/{model.backbone.name}" in op.name
+            block_of(op.name, inside).computed += operations
+    order = [name.removesuffix("{}") for _, name in _BLOCKS] + ["backbone", "other"]
     return sorted(blocks.values(), key=lambda b: (order.index(b.name.rstrip("0123456789")), b.name))
+
+
+@contextlib.contextmanager
+def _pixels_put_out(layers):
+    """Context in which calls are recorded: {id of the layer: pixels of all maps it put out}."""
+    pixels: dict[int, int] = {}
+
+    def recording(layer, call):
+        def wrapped(*arguments, **options):
+            y = call(*arguments, **options)
+            if not isinstance(y, (list, tuple)) and len(y.shape) == 4:
+                pixels[id(layer)] = pixels.get(id(layer), 0) + math.prod(y.shape[1:3])
+            return y
+
+        return wrapped
+
+    for layer in layers:
+        object.__setattr__(layer, "call", recording(layer, layer.call))
+    try:
+        yield pixels
+    finally:
+        for layer in layers:
+            object.__delattr__(layer, "call")
 
 
 def table(blocks, size):
     """Format the result of `complexity` as lines of text."""
-    total = Block("total")
-    for block in blocks:
-        total.layers += block.layers
-        total.parameters += block.parameters
-        total.operations += block.operations
-    lines = [f"{'block':<22}{'layers':>8}{'parameters':>14}{'GFLOPs':>10}   at {size[0]}x{size[1]}"]
+    total = sum(blocks, Block("total"))
+    heads = f"{'layers':>8}{'parameters':>14}{'GFLOPs':>10}{'computed':>10}"
+    lines = [f"{'block':<22}{heads}   at {size[0]}x{size[1]}"]
     for block in [*blocks, total]:
-        giga = block.operations / 1e9
-        lines.append(f"{block.name:<22}{block.layers:>8}{block.parameters:>14,}{giga:>10.2f}")
+        giga, computed = block.operations / 1e9, block.computed / 1e9
+        numbers = f"{block.layers:>8}{block.parameters:>14,}{giga:>10.2f}{computed:>10.2f}"
+        lines.append(f"{block.name:<22}{numbers}")
     return "\n".join(lines)
 
 
 _BLOCKS = (  # the first pattern found in the name of a weight or an operation decides
     (r"\bconv1_(conv|bn)", "backbone stem"),
     (r"v2_stack_(\d)", "backbone stage {}"),
-    (r"\bcontext", "pyramid pooling"),
+    (r"\bcontext", "context"),
     (r"\bgff(_\d+)?/", "gated fully fusion"),
+    (r"\b(concat|add)(_\d+)?/", "plain fusion"),
+    (r"\b(gated_)?fpn(_\d+)?/", "feature pyramid"),
+    (r"\bsemantic(_\d+)?/", "semantic branch"),
+    (r"\bdecoder(_\d+)?/", "decoder"),
     (r"\brefine_", "refinement"),
     (r"\breduce_context", "reduce context"),
     (r"\bdfp", "dense feature pyramid"),
@@ -92,12 +146,19 @@ _BLOCKS = (  # the first pattern found in the name of a weight or an operation d
 )
 
 
-def block_name(path):
-    """Return the block to which a weight or an operation of this name belongs."""
+def block_name(path, inside=False):
+    """Return the block to which a weight or an operation of this name belongs.
+
+    Args:
+        path: the name.
+        inside: whether it lies in the backbone.
+    """
     for pattern, name in _BLOCKS:
+        if name.startswith("backbone") != inside:
+            continue
         if match := re.search(pattern, path):
             return name.format(*(int(group) + 1 for group in match.groups() if name.endswith("{}")))
-    return "other"
+    return "backbone" if inside else "other"
 
 
 def _operations(op):

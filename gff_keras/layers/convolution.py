@@ -140,14 +140,23 @@ class ConvBNReLU(keras.layers.Layer):
     Args:
         filters: output channels.
         kernel_size: odd integer.
+        dilation_rate: of the convolution.
     """
 
-    def __init__(self, filters, kernel_size=1, **kwargs):
+    def __init__(self, filters, kernel_size=1, dilation_rate=1, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
+        self.dilation_rate = dilation_rate
         dtype = self.dtype_policy
-        self.conv = Conv2D(filters, kernel_size, use_bias=False, dtype=dtype, name="conv")
+        self.conv = Conv2D(
+            filters,
+            kernel_size,
+            dilation_rate=dilation_rate,
+            use_bias=False,
+            dtype=dtype,
+            name="conv",
+        )
         self.bn = BatchNormalization(dtype=dtype, name="bn")
 
     def build(self, input_shape):
@@ -162,4 +171,9 @@ class ConvBNReLU(keras.layers.Layer):
         return (*input_shape[:-1], self.filters)
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size}
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "dilation_rate": self.dilation_rate,
+        }

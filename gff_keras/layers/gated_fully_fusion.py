@@ -6,7 +6,8 @@ X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w
 import keras
 from keras import ops
 
-from gff_keras.layers.convolution import Conv2D, ConvBNReLU
+from gff_keras.layers.convolution import Conv2D
+from gff_keras.layers.reduction import reduce_all, reductions
 from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
 
@@ -32,22 +33,12 @@ class GatedFullyFusion(keras.layers.Layer):
         self.filters = filters
 
     def build(self, input_shape):
-        if len(input_shape) < 2 or not isinstance(input_shape[0], (list, tuple)):
-            raise ValueError(
-                "GatedFullyFusion fuses a list of at least two feature maps, finest level first; "
-                f"received shapes {input_shape}."
-            )
-        levels = range(1, len(input_shape) + 1)
         dtype = self.dtype_policy
+        levels = range(1, len(input_shape) + 1)
         self.gate_convs = [Conv2D(1, 1, dtype=dtype, name=f"gate_{level}") for level in levels]
-        self.reductions = [
-            ConvBNReLU(self.filters, dtype=dtype, name=f"reduce_{level}") for level in levels
-        ]
-        for gate_conv, reduce, shape in zip(
-            self.gate_convs, self.reductions, input_shape, strict=True
-        ):
+        self.reductions = reductions(input_shape, self.filters, dtype)
+        for gate_conv, shape in zip(self.gate_convs, input_shape, strict=True):
             gate_conv.build(shape)
-            reduce.build(shape)
         self.built = True
 
     def gates(self, features, zero=()):
@@ -60,7 +51,7 @@ class GatedFullyFusion(keras.layers.Layer):
 
     def call(self, features, training=None, zero=()):
         g = self.gates(features, zero)
-        x = self._reduce(features, training)
+        x = reduce_all(self.reductions, features, training)
         sent = [g_l * x_l for g_l, x_l in zip(g, x, strict=True)]
         fused = []  # a new list: every level receives from the unfused X_i
         for level, (g_l, x_l) in enumerate(zip(g, x, strict=True)):
@@ -86,7 +77,7 @@ class GatedFullyFusion(keras.layers.Layer):
         # The norm of what is not negative is a sum, and sampling keeps sums: one channel is enough.
         norms = [
             ops.sum(ops.cast(x_l, "float32"), axis=-1, keepdims=True)
-            for x_l in self._reduce(features, training=False)
+            for x_l in reduce_all(self.reductions, features, training=False)
         ]
         rows = []
         for level, (g_l, n_l) in enumerate(zip(g, norms, strict=True)):
@@ -97,12 +88,6 @@ class GatedFullyFusion(keras.layers.Layer):
             terms[level] = (1 + g_l) * n_l
             rows.append(ops.stack([ops.mean(term, axis=(1, 2, 3)) for term in terms], axis=-1))
         return ops.stack(rows, axis=1)
-
-    def _reduce(self, features, training):
-        return [
-            reduce(x_l, training=training)
-            for reduce, x_l in zip(self.reductions, features, strict=True)
-        ]
 
     def compute_output_shape(self, input_shape):
         return [(*shape[:-1], self.filters) for shape in input_shape]

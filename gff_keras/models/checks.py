@@ -4,19 +4,26 @@ import numbers
 
 import keras
 
+from gff_keras.models.parts import CONTEXTS, FUSIONS
 
-def check_arguments(num_classes, fusion, dfp, filters, input_shape):
+
+def check_arguments(num_classes, context, fusion, dfp, filters, input_shape):
     """Raise ValueError unless the constructor's arguments describe a network."""
-    if fusion not in (None, "gff"):
-        raise ValueError(f"fusion={fusion!r} is unknown; choose 'gff' or None.")
+    for name, value, known in (("context", context, CONTEXTS), ("fusion", fusion, FUSIONS)):
+        if value not in known:
+            raise ValueError(f"{name}={value!r} is unknown; choose one of {_listed(known)}.")
     if dfp and fusion is None:
         raise ValueError(
-            "dfp=True needs fused features; set fusion='gff', or dfp=False for PSPNet."
+            "dfp=True needs fused features; set fusion='gff', or dfp=False for the plain network."
         )
     if num_classes < 1 or filters < 1:
         raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
+
+
+def _listed(choices):
+    return ", ".join(repr(choice) for choice in choices)
 
 
 def check_gated(fusion):

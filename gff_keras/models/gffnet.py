@@ -11,6 +11,7 @@ import keras
 
 from gff_keras import backbones, layers
 from gff_keras.layers.replicas import apart
+from gff_keras.models import parts
 from gff_keras.models.checks import check_arguments, check_gated, check_loss, checked_gates
 
 
@@ -30,7 +31,10 @@ class GFFNet(keras.Model):
             features, finest level first (PPM and auxiliary head take the last and the last but
             one).
         num_classes: classes to predict.
-        fusion: "gff", or None for PSPNet's plain context path.
+        context: "ppm" (pyramid pooling), "aspp", "dense_aspp", or None for the features as they
+            are.
+        fusion: "gff", or of the paper's Table 1 "concat", "add", "fpn", "gated_fpn"; None for the
+            plain network of a context: PSPNet, DeepLabV3+ (with its decoder), DenseASPP.
         dfp: add the dense feature pyramid (needs a fusion).
         aux_head: add `aux_logits`, a second prediction from the last feature but one; used by the
             training loss only.
@@ -52,6 +56,7 @@ class GFFNet(keras.Model):
         backbone="resnet101",
         num_classes=19,
         *,
+        context="ppm",
         fusion="gff",
         dfp=True,
         aux_head=True,
@@ -66,15 +71,14 @@ class GFFNet(keras.Model):
         _layers_of=None,
         **kwargs,
     ):
-        check_arguments(num_classes, fusion, dfp, filters, input_shape)
+        check_arguments(num_classes, context, fusion, dfp, filters, input_shape)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
 
         # === Layers ===
         if isinstance(backbone, str):
             backbone = backbones.resnet(backbone, output_stride, input_shape, policy)
-        layer = _maker(policy, _layers_of)
+        layer = parts.maker(policy, _layers_of)
         normalize = layer(layers.ImageNormalization, name="normalize")
-        context = layer(layers.PyramidPooling, dropout=dropout, name="context")
         classify = layer(
             layers.MultiLevelConv, num_classes, use_bias=True, dtype="float32", name="classifier"
         )
@@ -83,29 +87,35 @@ class GFFNet(keras.Model):
         # === Functional graph ===
         images = keras.Input(tuple(input_shape), name="images")
         x = backbone(normalize(images))  # [X_1 .. X_L], (B, H_l, W_l, C_l)
+        strides = parts.strides_of(backbone)
         zero_gates = checked_gates(zero_gates, fusion, len(x))
-        y = [context(x[-1])]  # (B, H_L, W_L, C_L / 4)
-        if fusion == "gff":
-            gff = layer(layers.GatedFullyFusion, filters, name="gff")
-            fused = gff(x, zero=zero_gates) if zero_gates else gff(x)
-            for i in (1, 2):
-                fused = [
-                    layer(layers.ConvBNReLU, filters, 3, name=f"refine_{level}_{i}")(x_l)
-                    for level, x_l in enumerate(fused, start=1)
-                ]
-            y_0 = layer(layers.ConvBNReLU, filters, name="reduce_context")(y[0])
-            if dfp:
-                fused = layer(layers.DenseFeaturePyramid, filters, name="dfp")([*fused, y_0])
-            y = [y_0, *reversed(fused)]  # the finest level last: it sets the size
+        y_0 = parts.add_context(layer, context, x[-1], strides[-1], dropout)  # (B, H_L, W_L, C)
+        if fusion is not None:
+            factors = [stride // strides[0] for stride in strides]
+            y = parts.fuse(
+                layer,
+                fusion,
+                x,
+                y_0,
+                filters=filters,
+                dfp=dfp,
+                factors=factors,
+                zero_gates=zero_gates,
+            )  # the finest last: it sets the size
+        elif context == "aspp":
+            y = [layer(layers.DeepLabDecoder, name="decoder")([x[0], y_0])]
+        else:
+            y = [y_0]
         scores = classify(y)  # (B, H_1, W_1, num_classes)
         outputs = {"logits": to_image_size([scores, images])}
         if aux_head:
-            outputs["aux_logits"] = _auxiliary_head(x[-2], images, num_classes, dropout, layer)
+            outputs["aux_logits"] = parts.auxiliary_head(layer, x[-2], images, num_classes, dropout)
         super().__init__(inputs=images, outputs=outputs, name=name, **kwargs)
 
         # === Config ===
         self.backbone = backbone
         self.num_classes = num_classes
+        self.context = context
         self.fusion = fusion
         self.dfp = dfp
         self.aux_head = aux_head
@@ -200,6 +210,7 @@ class GFFNet(keras.Model):
         """The constructor's arguments but for the backbone, as JSON can hold them."""
         return {
             "num_classes": self.num_classes,
+            "context": self.context,
             "fusion": self.fusion,
             "dfp": self.dfp,
             "aux_head": self.aux_head,
@@ -228,23 +239,3 @@ class GFFNet(keras.Model):
         backbone = set(self.backbone._flatten_layers())
         layers = [x for x in self._flatten_layers(include_self=False) if x not in backbone]
         return {layer.path: layer for layer in layers if layer.weights}
-
-
-def _maker(policy, network):
-    """Return a function that makes a layer, or takes that of the name from a `GFFNet` given."""
-    made = {} if network is None else {layer.name: layer for layer in network.layers}
-
-    def layer(kind, *arguments, name, dtype=policy, **options):
-        return made.get(name) or kind(*arguments, **options, dtype=dtype, name=name)
-
-    return layer
-
-
-def _auxiliary_head(x, images, num_classes, dropout, layer):
-    """Second prediction, from stage 3 of the backbone, to help training (Lee et al., 2015)."""
-    x = layer(layers.ConvBNReLU, 256, 3, name="aux_conv")(x)
-    x = layer(keras.layers.Dropout, dropout, name="aux_dropout")(x)
-    classify = layer(
-        layers.MultiLevelConv, num_classes, use_bias=True, dtype="float32", name="aux_classifier"
-    )
-    return layer(layers.ResampleLike, dtype="float32", name="aux_logits")([classify([x]), images])

@@ -18,9 +18,7 @@ def network_name(predictor):
     model = getattr(predictor, "model", None)
     if model is None:
         return "GFFNet (TFLite)"
-    family = "GFFNet" if model.fusion == "gff" else "PSPNet"
-    name = model.backbone.name
-    return f"{family}-{name.replace('resnet', 'ResNet-')}" if "resnet" in name else family
+    return model_name(model)
 
 
 def configuration(predictor, folder):
@@ -28,7 +26,7 @@ def configuration(predictor, folder):
     model = getattr(predictor, "model", None)
     network = [("num_classes", predictor.num_classes), ("image_size", predictor.image_size)]
     if model is not None:
-        names = ("fusion", "dfp", "aux_head", "output_stride", "filters", "dropout")
+        names = ("context", "fusion", "dfp", "aux_head", "output_stride", "filters", "dropout")
         network = [
             ("backbone", model.backbone.name),
             *network,

@@ -73,11 +73,7 @@ def section(measured, results, folder):
     if seconds := training_seconds(folder):
         rows.append(("Training", duration(seconds), "by its log, with validation"))
     rows.append(("Software", f"Keras {keras.__version__}, TensorFlow {tf.__version__}", ""))
-    total = Block("total")
-    for block in measured["blocks"]:
-        total.layers += block.layers
-        total.parameters += block.parameters
-        total.operations += block.operations
+    total = sum(measured["blocks"], Block("total"))
     blocks = [*measured["blocks"], total] if measured["blocks"] else []
     return {"rows": rows, "blocks": blocks, "size": at, "without_blocks": measured["missing"]}
 

@@ -44,8 +44,10 @@ class Recipe:
 
     backbone: str = "resnet101"
     """resnet18, resnet34, resnet50, resnet101 or resnet152."""
+    context: str | None = "ppm"
+    """ppm (pyramid pooling), aspp, dense_aspp or None."""
     fusion: str | None = "gff"
-    """gff, or None for PSPNet."""
+    """gff, concat, add, fpn or gated_fpn; None for PSPNet, DeepLabV3+ or DenseASPP alone."""
     dfp: bool = True
     """Dense feature pyramid after the fusion."""
     aux_head: bool = True
@@ -187,6 +189,7 @@ class Recipe:
         return GFFNet(
             self.backbone,
             num_classes,
+            context=self.context,
             fusion=self.fusion,
             dfp=self.dfp,
             aux_head=self.aux_head,

@@ -29,6 +29,15 @@ def test_gffnet():
     channels = {64: 9 * 12, 128: 5 * 6, 256: 5 * 6, 512: 5 * 6}  # a gate and a reduction each
     assert fusion.operations == sum(2 * n * c * (1 + 8) for c, n in channels.items())
     assert fusion.layers == 8
+    classifier = blocks["classifier"]  # of five maps of 8 channels: joined, or each at its own size
+    assert classifier.operations == 2 * 9 * 12 * (5 * 8) * 3
+    assert classifier.computed == 2 * (9 * 12 + 4 * 5 * 6) * 8 * 3
+    context = blocks["context"]  # the bins, and a 3x3 convolution of 512 + 4 x 128 channels
+    bins = 1 + 4 + 9 + 36
+    assert context.operations == 2 * (bins * 512 * 128 + 5 * 6 * 9 * 1024 * 128)
+    assert 0 < context.computed < context.operations
+    for name in ("backbone stem", "backbone stage 4", "refinement", "gated fully fusion"):
+        assert blocks[name].computed == blocks[name].operations
     head = blocks["auxiliary head"]
     assert (head.operations, head.layers) == (0, 2)
     assert head.parameters == 9 * 256 * 256 + 2 * 256 + 256 * 3 + 3
@@ -46,24 +55,30 @@ def test_pspnet_has_neither_fusion_nor_pyramid():
 
 
 def test_table_adds_up():
-    blocks = [Block("backbone stem", 1, 1234, 2_500_000_000), Block("classifier", 2, 66, 10**9)]
+    blocks = [
+        Block("backbone stem", 1, 1234, 2_500_000_000, 2 * 10**9),
+        Block("classifier", 2, 66, 10**9, 10**8),
+    ]
     lines = table(blocks, SIZE).splitlines()
     assert lines[0].endswith("at 33x47")
-    assert lines[1].split() == ["backbone", "stem", "1", "1,234", "2.50"]
-    assert lines[-1].split() == ["total", "3", "1,300", "3.50"]
+    assert lines[1].split() == ["backbone", "stem", "1", "1,234", "2.50", "2.00"]
+    assert lines[-1].split() == ["total", "3", "1,300", "3.50", "2.10"]
 
 
 @pytest.mark.parametrize(
-    "path, name",
+    "path, inside, name",
     [
-        ("conv1_conv/kernel", "backbone stem"),
-        ("v2_stack_2_block1_1_conv/kernel", "backbone stage 3"),
-        ("gffnet_segmenter/gff_3/gate_1/Conv2D", "gated fully fusion"),
-        ("refine_2_1/conv/Conv2D", "refinement"),
-        ("reduce_context/conv/kernel", "reduce context"),
-        ("context/pool_1/Conv2D", "pyramid pooling"),
-        ("something/else", "other"),
+        ("conv1_conv/kernel", True, "backbone stem"),
+        ("v2_stack_2_block1_1_conv/kernel", True, "backbone stage 3"),
+        ("somebodys_conv/kernel", True, "backbone"),
+        ("gffnet_segmenter/gff_3/gate_1/Conv2D", False, "gated fully fusion"),
+        ("gated_fpn/gate_1/kernel", False, "feature pyramid"),
+        ("refine_2_1/conv/Conv2D", False, "refinement"),
+        ("concat/refine_1/kernel", False, "plain fusion"),
+        ("reduce_context/conv/kernel", False, "reduce context"),
+        ("context/pool_1/Conv2D", False, "context"),
+        ("something/else", False, "other"),
     ],
 )
-def test_block_names(path, name):
-    assert block_name(path) == name
+def test_block_names(path, inside, name):
+    assert block_name(path, inside) == name

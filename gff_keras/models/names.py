@@ -1,0 +1,29 @@
+"""What networks and their parts are called in the field."""
+
+BASELINES = {"ppm": "PSPNet", "aspp": "DeepLabV3+", "dense_aspp": "DenseASPP", None: "FCN"}
+_FUSIONS = {"concat": "Concat", "add": "Addition", "fpn": "FPN", "gated_fpn": "Gated FPN"}
+_BACKBONES = (
+    ("wider_resnet", "Wider-ResNet-"),
+    ("resnet", "ResNet-"),
+    ("densenet", "DenseNet-"),
+)
+
+
+def model_name(model):
+    """Return the name of a `GFFNet`, such as GFFNet-ResNet-18 or PSPNet-ResNet-50 + FPN."""
+    baseline, parts = BASELINES[model.context], [_FUSIONS.get(model.fusion)]
+    if model.fusion == "gff":
+        baseline = "GFFNet" if model.context == "ppm" else f"GFFNet-{baseline}"
+        parts = [None if model.dfp else "without DFP"]
+    elif model.dfp:
+        parts.append("DFP")
+    name = f"{baseline}-{backbone_name(model.backbone.name)}"
+    return " + ".join([name, *filter(None, parts)]).replace("+ without", "without")
+
+
+def backbone_name(name):
+    """Return a backbone's name as papers write it: resnet18 -> ResNet-18."""
+    for prefix, written in _BACKBONES:
+        if name.startswith(prefix):
+            return name.replace(prefix, written, 1)
+    return name

@@ -1,0 +1,80 @@
+"""ASPP, its decoder and DenseASPP against NumPy."""
+
+import keras
+import numpy as np
+
+from gff_keras.layers import ASPP, DeepLabDecoder, DenseASPP
+from tests.layers.test_convolution import convolve
+from tests.layers.test_pyramid_pooling import normalize
+from tests.layers.test_resizing import resampled
+
+
+def made(layer, shape, rng):
+    layer.build(shape)
+    for weight in layer.weights:
+        if "kernel" not in weight.path and "seed" not in weight.path:
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    return layer
+
+
+def conv_bn_relu(x, layer):
+    rate = layer.dilation_rate
+    return normalize(convolve(x, layer.conv.kernel.numpy(), 1, rate), layer.bn)
+
+
+def test_aspp(rng):
+    x = rng.normal(size=(2, 9, 7, 8)).astype("float32")
+    layer = made(ASPP((2, 4), filters=5), x.shape, rng)
+    maps = [conv_bn_relu(x, branch) for branch in (layer.point, *layer.dilated)]
+    mean = conv_bn_relu(x.mean((1, 2), keepdims=True), layer.mean)
+    joined = np.concatenate([*maps, np.broadcast_to(mean, maps[0].shape)], -1)
+    expected = normalize(convolve(joined, layer.join.kernel.numpy(), 1, 1), layer.bn)
+    y = layer(x)
+    assert y.shape == layer.compute_output_shape(x.shape)
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    assert [branch.dilation_rate for branch in ASPP().dilated] == [12, 24, 36]
+
+
+def test_decoder(rng):
+    x = [rng.normal(size=(2, *s)).astype("float32") for s in ((13, 18, 6), (7, 9, 4))]
+    layer = made(DeepLabDecoder(5, reduced=3), [x_i.shape for x_i in x], rng)
+    joined = np.concatenate([resampled(x[1], (13, 18)), conv_bn_relu(x[0], layer.reduce)], -1)
+    expected = normalize(convolve(joined, layer.conv_1.kernel.numpy(), 1, 1), layer.bn_1)
+    y = layer(x)
+    assert y.shape == layer.compute_output_shape([x_i.shape for x_i in x])
+    np.testing.assert_allclose(y, conv_bn_relu(expected, layer.conv_2), atol=1e-4)
+
+
+def test_dense_aspp(rng):
+    x = rng.normal(size=(2, 9, 7, 8)).astype("float32")
+    layer = made(DenseASPP((1, 3, 2), filters=3, bottleneck=6), x.shape, rng)
+    seen = conv_bn_relu(x, layer.reduce)
+    assert seen.shape[-1] == 4
+    for i, rate in enumerate((1, 3, 2)):
+        y = normalize(seen, layer.norms[i]) if i else seen
+        y = conv_bn_relu(y, layer.points[i])
+        dilated = layer.dilated[i]
+        y = convolve(y, dilated.kernel.numpy(), 1, rate) + dilated.bias.numpy()
+        seen = np.concatenate([seen, y], -1)
+    y = layer(x)
+    assert y.shape == layer.compute_output_shape(x.shape) == (2, 9, 7, 13)
+    np.testing.assert_allclose(y, seen, atol=1e-4)
+
+
+def test_published_rates_of_dense_aspp():
+    layer = DenseASPP()
+    layer.build((None, None, None, 1024))
+    assert [conv.dilation_rate[0] for conv in layer.dilated] == [3, 6, 12, 18, 24]
+    assert layer.compute_output_shape((1, 8, 8, 1024)) == (1, 8, 8, 512 + 5 * 128)
+    assert layer.points[0].conv.kernel.shape == (1, 1, 512, 512)
+    assert layer.points[4].conv.kernel.shape == (1, 1, 512 + 4 * 128, 512)
+
+
+def test_dropout_is_for_training(rng):
+    x = rng.normal(size=(2, 6, 6, 8)).astype("float32")
+    for layer in (ASPP((2,), 64, dropout=0.5), DenseASPP((1,), 64, 6, dropout=0.5)):
+        still = layer(x)
+        np.testing.assert_array_equal(still, layer(x))
+        keras.utils.set_random_seed(0)
+        dropped = np.asarray(layer(x, training=True))
+        assert (dropped == 0).mean() > (np.asarray(still) == 0).mean() + 0.2
