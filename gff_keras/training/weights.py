@@ -3,13 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from gff_keras.backbones.pretrained import (
-    LoadReport,
-    calibrate,
-    fitting,
-    load_folded_resnet,
-)
 from gff_keras.evaluation.prediction import load_model
+from gff_keras.pretrained.folded import calibrate, load_folded_resnet
+from gff_keras.pretrained.report import LoadReport, fitting
 
 CALIBRATION_BATCHES = 32
 
@@ -20,7 +16,7 @@ def load_weights(model, path, batches=None, *, partial=False):
     Args:
         model: `GFFNet`.
         path: .npz of folded ImageNet weights for the backbone
-            (`gff_keras.backbones.pretrained`), or the .keras file of a GFFNet, whose weights are
+            (`gff_keras.pretrained.folded`), or the .keras file of a GFFNet, whose weights are
             found by their names.
         batches: data set of pairs (images, labels). The normalisation behind folded weights is
             measured on it, which training needs and inference does not.

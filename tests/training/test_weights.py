@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import gff_keras as gff
-from gff_keras.backbones.pretrained import _torch_name
 from gff_keras.data import Augmentation, training_dataset
+from gff_keras.pretrained.folded import _torch_name
 from gff_keras.training import checkpoints
 
 
