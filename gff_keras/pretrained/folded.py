@@ -4,13 +4,13 @@ The file is an .npz in torchvision's names and layout: `layer2.0.conv1.weight` (
 `layer2.0.conv1.bias` (out,), each the product of a convolution and its batch normalisation.
 """
 
-import re
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from gff_keras.pretrained.report import LoadReport, fitting
+from gff_keras.pretrained.torch_names import torch_module
 
 
 def load_folded_resnet(backbone, path, partial=False):
@@ -32,7 +32,8 @@ def load_folded_resnet(backbone, path, partial=False):
             all; lists name and shape on both sides. Nothing was changed then.
     """
     arrays = _read_npz(Path(path))
-    sources = {conv.name: _torch_name(conv.name) for conv in _convolutions(backbone)}
+    names = [layer.name for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    sources = {name: torch_module(name) or name for name in names}
     own: dict[str, tuple[int, ...]] = {}
     for name, source in sources.items():
         height, width, channels, filters = backbone.get_layer(name).kernel.shape
@@ -93,20 +94,6 @@ def _read_npz(path):
         raise ValueError(
             f"{path} is not a readable .npz file of weights; give the folded ResNet archive."
         ) from error
-
-
-def _convolutions(backbone):
-    return [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
-
-
-def _torch_name(name):
-    """`v2_stack_1_block1_2_conv` -> `layer2.0.conv2`; shortcuts are `downsample.0`."""
-    match = re.fullmatch(r"v2_stack_(\d+)_block(\d+)_(\d)_conv", name)
-    if not match:
-        return name.removesuffix("_conv")
-    stage, block, index = map(int, match.groups())
-    part = f"conv{index}" if index else "downsample.0"
-    return f"layer{stage + 1}.{block - 1}.{part}"
 
 
 def _norm_of(backbone, conv_name):
