@@ -1,4 +1,4 @@
-"""Imports run one way: layers -> backbones -> models -> the rest -> cli."""
+"""Imports run one way: layers -> backbones -> pretrained -> models -> the rest -> cli."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,8 @@ MAY_IMPORT = {
     "layers": {"layers"},
     "data": {"data"},
     "backbones": {"backbones", "layers"},
-    "models": {"models", "backbones", "layers"},
+    "pretrained": {"pretrained", "backbones", "layers"},
+    "models": {"models", "pretrained", "backbones", "layers"},
     "visualization": {"visualization", "data"},
     "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
     "report": {"report", "evaluation", "visualization", "data"},
@@ -22,6 +23,7 @@ MAY_IMPORT = {
         "visualization",
         "data",
         "models",
+        "pretrained",
         "backbones",
         "layers",
     },
@@ -63,7 +65,7 @@ def test_layers_and_models_are_free_of_tensorflow():
     """But for what each backend does its own way."""
     users = {
         path.name
-        for package in ("layers", "backbones", "models")
+        for package in ("layers", "backbones", "pretrained", "models")
         for path in (ROOT / "gff_keras" / package).glob("*.py")
         if any(m.split(".")[0] == "tensorflow" for m in imported_modules(path))
     }

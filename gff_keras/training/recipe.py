@@ -61,7 +61,8 @@ class Recipe:
     dtype: str = "float32"
     """Dtype policy: float32, mixed_bfloat16 or mixed_float16."""
     weights: Path | None = None
-    """Folded ImageNet weights (.npz) for the backbone, or a GFFNet (.keras); random if None."""
+    """A GFFNet (.keras), a network of PyTorch (.pth, .pt, .tar, .safetensors) or folded ImageNet
+    weights (.npz); random if None."""
     partial: bool = False
     """Let what the weights do not hold, or in another shape, stay random, and list it."""
     frozen_stages: int = 0

@@ -1,15 +1,13 @@
-"""Start from the weights of a file: ImageNet's for the backbone, or those of a whole GFFNet."""
+"""Start from the weights of a file: ImageNet's for the backbone, or those of a whole network."""
 
 import zipfile
 from pathlib import Path
 
-from gff_keras.backbones.pretrained import (
-    LoadReport,
-    calibrate,
-    fitting,
-    load_folded_resnet,
-)
 from gff_keras.evaluation.prediction import load_model
+from gff_keras.pretrained import torch_file
+from gff_keras.pretrained.folded import calibrate, load_folded_resnet
+from gff_keras.pretrained.report import LoadReport, fitting
+from gff_keras.pretrained.torch_names import load_torch
 
 CALIBRATION_BATCHES = 32
 
@@ -19,9 +17,9 @@ def load_weights(model, path, batches=None, *, partial=False):
 
     Args:
         model: `GFFNet`.
-        path: .npz of folded ImageNet weights for the backbone
-            (`gff_keras.backbones.pretrained`), or the .keras file of a GFFNet, whose weights are
-            found by their names.
+        path: the .keras file of a GFFNet, whose weights are found by their names; .pth, .pt, .tar
+            or .safetensors of a network of PyTorch (`gff_keras.pretrained.torch_names`); or .npz of
+            folded ImageNet weights for the backbone (`gff_keras.pretrained.folded`).
         batches: data set of pairs (images, labels). The normalisation behind folded weights is
             measured on it, which training needs and inference does not.
         partial: take what fits. What does not fit stays as it is, random in a new network.
@@ -47,8 +45,13 @@ def load_weights(model, path, batches=None, *, partial=False):
             images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
             calibrate(model.backbone, images, report.loaded)
         return report
+    if path.suffix in torch_file.SUFFIXES:
+        return load_torch(model, path, partial)
     if path.suffix != ".keras":
-        raise ValueError(f"{path}: give weights as the .keras file of a GFFNet or a folded .npz.")
+        raise ValueError(
+            f"{path}: give weights as the .keras file of a GFFNet, as a file of PyTorch "
+            f"({', '.join(torch_file.SUFFIXES)}) or as a folded .npz."
+        )
     found = {weight.path: weight for weight in load_model(path).weights}
     own = {weight.path: weight for weight in model.weights}
     loaded = fitting(path, _shapes(found), _shapes(own), partial)

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import gff_keras as gff
-from gff_keras.backbones.pretrained import calibrate
 from gff_keras.evaluation.metrics import SegmentationMetrics
+from gff_keras.pretrained.folded import calibrate
 from gff_keras.training import checkpoints
 from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.multi_worker import draw_apart, prepare_fit

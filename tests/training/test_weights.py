@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import gff_keras as gff
-from gff_keras.backbones.pretrained import _torch_name
 from gff_keras.data import Augmentation, training_dataset
+from gff_keras.pretrained.torch_names import torch_module
 from gff_keras.training import checkpoints
 
 
@@ -83,7 +83,7 @@ def test_what_one_side_lacks_is_listed(source, tiny_model):
 
 def test_files_of_another_kind(tiny_model, tmp_path):
     model = tiny_model(3)
-    for name in ("w.h5", "w.weights.h5", "w.pt"):
+    for name in ("w.h5", "w.weights.h5", "w.onnx"):
         with pytest.raises(ValueError, match=rf"{name}: give .* \.keras .* \.npz"):
             gff.load_weights(model, tmp_path / name)
     for name in ("none.keras", "none.npz"):
@@ -108,8 +108,8 @@ def test_folded_weights_are_calibrated_on_batches(rng, records, tmp_path):
         if conv.name.endswith("_conv") and conv.name != "v2_stack_3_block2_2_conv":
             height, width, channels, filters = conv.kernel.shape
             kernel = rng.normal(0, 0.1, (filters, channels, height, width))
-            arrays[f"{_torch_name(conv.name)}.weight"] = kernel.astype("float32")
-            arrays[f"{_torch_name(conv.name)}.bias"] = rng.normal(0, 0.1, filters)
+            arrays[f"{torch_module(conv.name)}.weight"] = kernel.astype("float32")
+            arrays[f"{torch_module(conv.name)}.bias"] = rng.normal(0, 0.1, filters)
     np.savez(tmp_path / "w.npz", **arrays)
     lacks = r"layer4.1.conv2.weight not in the file, \(512, 512, 3, 3\) in the network"
     with pytest.raises(ValueError, match=lacks):

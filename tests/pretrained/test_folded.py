@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from gff_keras.backbones import resnet
-from gff_keras.backbones.pretrained import calibrate, load_folded_resnet
+from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 
 FILE = "weights/resnet18_imagenet_folded_partial.npz"
 

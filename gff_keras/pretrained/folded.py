@@ -4,66 +4,13 @@ The file is an .npz in torchvision's names and layout: `layer2.0.conv1.weight` (
 `layer2.0.conv1.bias` (out,), each the product of a convolution and its batch normalisation.
 """
 
-import dataclasses
-import re
 from pathlib import Path
 
 import keras
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """What a weight file did to a network: names of the network, and of what the file has beside.
-
-    Attributes:
-        loaded: what was loaded.
-        random: what the file does not hold, or in another shape: it stays as it was.
-        unused: what only the file holds, or holds in another shape.
-    """
-
-    loaded: tuple[str, ...]
-    random: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def __str__(self):
-        lines = [f"loaded: {len(self.loaded)}"]
-        lines.append(f"left random: {len(self.random)}{_names(self.random)}")
-        if self.unused:
-            lines.append(f"in the file but not used: {len(self.unused)}{_names(self.unused)}")
-        return "\n".join(lines)
-
-
-def fitting(path, found, own, partial):
-    """Return the names that a file and a network share, with the same shape.
-
-    Args:
-        path: the file, for messages.
-        found: name -> shape of the file's weights.
-        own: name -> shape of the network's weights.
-        partial: whether some may not fit.
-
-    Raises:
-        ValueError: nothing fits or, without `partial`, not all; lists both sides, the weights of a
-            layer on one line where they have one shape.
-    """
-    names = tuple(name for name in own if found.get(name) == own[name])
-    if len(names) == len(own) == len(found) or (partial and names):
-        return names
-    if names:
-        problem = f"{len(names)} of the network's {len(own)} weights fit"
-        remedy = ", or --partial (partial=True) to leave random what does not fit"
-    else:
-        problem, remedy = "no weight fits", ""
-    both_sides = {
-        name: f" {found.get(name, 'not')} in the file, {own.get(name, 'not')} in the network"
-        for name in {**own, **found}
-        if name not in names
-    }
-    raise ValueError(
-        f"{path} is not of this network, {problem}; give the file of the same network{remedy}."
-        f"{_indented(_by_layer(both_sides))}"
-    )
+from gff_keras.pretrained.report import LoadReport, fitting
+from gff_keras.pretrained.torch_names import torch_module
 
 
 def load_folded_resnet(backbone, path, partial=False):
@@ -85,7 +32,8 @@ def load_folded_resnet(backbone, path, partial=False):
             all; lists name and shape on both sides. Nothing was changed then.
     """
     arrays = _read_npz(Path(path))
-    sources = {conv.name: _torch_name(conv.name) for conv in _convolutions(backbone)}
+    names = [layer.name for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
+    sources = {name: torch_module(name) or name for name in names}
     own: dict[str, tuple[int, ...]] = {}
     for name, source in sources.items():
         height, width, channels, filters = backbone.get_layer(name).kernel.shape
@@ -136,23 +84,6 @@ def calibrate(backbone, image_batches, names):
         norm.moving_variance.assign(variance)
 
 
-def _by_layer(texts):
-    """Lines of name and text; weights of a layer share a line where they have one text."""
-    shared: dict[tuple[str, str], list[str]] = {}
-    for name, text in texts.items():
-        cut = name.rfind("/") + 1 or len(name)  # torchvision's names have no layer to share
-        shared.setdefault((name[:cut], text), []).append(name[cut:])
-    return [f"{layer}{', '.join(names)}{text}" for (layer, text), names in shared.items()]
-
-
-def _names(names):
-    return _indented(_by_layer(dict.fromkeys(names, "")))
-
-
-def _indented(lines):
-    return "".join(f"\n  {line}" for line in lines)
-
-
 def _read_npz(path):
     if not path.is_file():
         raise FileNotFoundError(f"Weights file {path} does not exist; give a folded .npz file.")
@@ -163,20 +94,6 @@ def _read_npz(path):
         raise ValueError(
             f"{path} is not a readable .npz file of weights; give the folded ResNet archive."
         ) from error
-
-
-def _convolutions(backbone):
-    return [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
-
-
-def _torch_name(name):
-    """`v2_stack_1_block1_2_conv` -> `layer2.0.conv2`; shortcuts are `downsample.0`."""
-    match = re.fullmatch(r"v2_stack_(\d+)_block(\d+)_(\d)_conv", name)
-    if not match:
-        return name.removesuffix("_conv")
-    stage, block, index = map(int, match.groups())
-    part = f"conv{index}" if index else "downsample.0"
-    return f"layer{stage + 1}.{block - 1}.{part}"
 
 
 def _norm_of(backbone, conv_name):
