@@ -76,7 +76,9 @@ class GFFNet(keras.Model):
 
         # === Layers ===
         if isinstance(backbone, str):
-            backbone = backbones.resnet(backbone, output_stride, input_shape, policy)
+            backbone = backbones.build(backbone, output_stride, input_shape, policy)
+        else:
+            backbone = backbones.as_backbone(backbone)
         layer = parts.maker(policy, _layers_of)
         normalize = layer(layers.ImageNormalization, name="normalize")
         classify = layer(
@@ -87,7 +89,7 @@ class GFFNet(keras.Model):
         # === Functional graph ===
         images = keras.Input(tuple(input_shape), name="images")
         x = backbone(normalize(images))  # [X_1 .. X_L], (B, H_l, W_l, C_l)
-        strides = parts.strides_of(backbone)
+        strides = backbones.strides_of(backbone)
         zero_gates = checked_gates(zero_gates, fusion, len(x))
         y_0 = parts.add_context(layer, context, x[-1], strides[-1], dropout)  # (B, H_L, W_L, C)
         if fusion is not None:

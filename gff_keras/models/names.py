@@ -11,14 +11,14 @@ _BACKBONES = (
 
 def model_name(model):
     """Return the name of a `GFFNet`, such as GFFNet-ResNet-18 or PSPNet-ResNet-50 + FPN."""
-    baseline, parts = BASELINES[model.context], [_FUSIONS.get(model.fusion)]
+    name = BASELINES[model.context]
     if model.fusion == "gff":
-        baseline = "GFFNet" if model.context == "ppm" else f"GFFNet-{baseline}"
-        parts = [None if model.dfp else "without DFP"]
-    elif model.dfp:
-        parts.append("DFP")
-    name = f"{baseline}-{backbone_name(model.backbone.name)}"
-    return " + ".join([name, *filter(None, parts)]).replace("+ without", "without")
+        name = "GFFNet" if model.context == "ppm" else f"GFFNet-{name}"
+    name = f"{name}-{backbone_name(model.backbone.name)}"
+    if model.fusion == "gff":
+        return name if model.dfp else f"{name} without DFP"
+    parts = [_FUSIONS.get(model.fusion), "DFP" if model.dfp else None]
+    return " + ".join([name, *filter(None, parts)])
 
 
 def backbone_name(name):

@@ -4,8 +4,6 @@ Every function takes `layer`, which makes a layer of a class, arguments and a na
 symbolic tensors. Feature lists run from the finest level to the coarsest.
 """
 
-import math
-
 import keras
 
 from gff_keras import layers
@@ -87,10 +85,3 @@ def auxiliary_head(layer, x, images, num_classes, dropout):
         layers.MultiLevelConv, num_classes, use_bias=True, dtype="float32", name="aux_classifier"
     )
     return layer(layers.ResampleLike, dtype="float32", name="aux_logits")([classify([x]), images])
-
-
-def strides_of(backbone):
-    """Return the strides of a backbone's features; they are powers of two."""
-    side = backbone.input_shape[1] or 256
-    shapes = backbone.compute_output_shape((1, side, backbone.input_shape[2] or 256, 3))
-    return [2 ** round(math.log2(side / shape[1])) for shape in shapes]

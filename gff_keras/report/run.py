@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.ticker import MaxNLocator
 
+from gff_keras.models.names import model_name
 from gff_keras.visualization.curves import PLOTS, curve_name, read_history
 
 WIDTH, HEIGHT = 420, 260  # of a plot: its text stays readable at the width of a phone
