@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-STAGES = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
+STAGES = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 BINS = (1, 2, 3, 6)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -63,7 +63,7 @@ class ResNet(nn.Module):
 
     def __init__(self, name):
         super().__init__()
-        bottleneck = name == "resnet50"
+        bottleneck = name != "resnet18"
         self.stem = ConvBNReLU(3, 64, 7, 2)
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.channels, channels = [], 64

@@ -17,6 +17,7 @@ import recipes
 from gff_keras.evaluation.command import evaluate, predict
 from gff_keras.evaluation.complexity import complexity
 from gff_keras.evaluation.complexity import table as complexity_table
+from gff_keras.evaluation.cost_table import SIZE, cost_table
 from gff_keras.evaluation.gate_command import compare_models, gates
 from gff_keras.evaluation.prediction import load_model
 from gff_keras.export.command import export
@@ -145,13 +146,15 @@ def info(
     aux_head: bool = True,
     output_stride: int = 8,
     filters: int = 256,
-    size: tuple[int, int] = (512, 512),
+    size: tuple[int, int] = SIZE,
+    table3: bool = False,
 ):
     """Print layers, parameters and operations of a network, by block.
 
     Args:
         model: .keras file; without it, the network that the other options describe.
-        backbone: resnet18, resnet34, resnet50, resnet101 or resnet152.
+        backbone: one of resnet18, resnet34, resnet50, resnet101, resnet152, densenet121 and
+            wider_resnet38.
         num_classes: number of classes.
         context: ppm, aspp, dense_aspp or None.
         fusion: gff, concat, add, fpn, gated_fpn or None.
@@ -160,9 +163,14 @@ def info(
         output_stride: stride of the last backbone features.
         filters: channels of the fused features.
         size: height and width of the image that operations are counted for.
+        table3: instead, compare the plain network, with GFF and with GFF and DFP on every backbone,
+            as the paper's Table 3 does.
     """
     if min(size) < 1:
         raise ValueError(f"size={size} must be positive: height and width in pixels.")
+    if table3:
+        print(cost_table(size=size))
+        return
     if model:
         network = load_model(model)
     else:

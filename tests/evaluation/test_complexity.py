@@ -6,6 +6,7 @@ import pytest
 
 from gff_keras import GFFNet
 from gff_keras.evaluation.complexity import Block, block_name, complexity, table
+from gff_keras.evaluation.cost_table import cost_table
 
 SIZE = (33, 47)  # stride 2: 17x24, stride 4: 9x12, stride 8: 5x6
 STEM = 2 * 17 * 24 * 64 * (7 * 7 * 3)
@@ -82,3 +83,12 @@ def test_table_adds_up():
 )
 def test_block_names(path, inside, name):
     assert block_name(path, inside) == name
+
+
+def test_table_3_of_one_backbone():
+    """GFLOPs at 512x512: those that torch.utils.flop_counter gives for the same networks."""
+    rows = [line.split(" | ") for line in cost_table(["resnet18"]).splitlines()]
+    found = [(row[1], row[2], row[3]) for row in rows[2:]]
+    assert [row[0] for row in found] == ["PSPNet", "PSPNet + GFF", "PSPNet + GFF + DFP"]
+    assert found[0][1:] == ("12.6", "105.9")  # benchmarks/operations_torch.py: 105.949
+    assert found[2][1:] == ("18.6", "192.6")  # and 192.635
