@@ -26,14 +26,6 @@ def main():
             count = sum(
                 p.numel() for path, p in network.named_parameters() if not path.startswith("aux")
             )
-            count = sum(
-                p.numel() for path, p in network.named_parameters() if not path.startswith("aux")
-            )
-            by_module = counter.get_flop_counts()
-            auxiliary = sum(
-                sum(by_module[f"Network.{name}"].values())
-                for name in ("aux_conv", "aux_classifier")
-            )  # for training only
             by_module = counter.get_flop_counts()
             auxiliary = ("Network.aux_conv", "Network.aux_classifier")  # for training only
             giga = sum(by_module["Network"].values()) / 1e9

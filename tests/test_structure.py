@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "models": {"models", "pretrained", "backbones", "layers"},
     "visualization": {"visualization", "data"},
     "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
-    "report": {"report", "evaluation", "visualization", "data"},
+    "report": {"report", "evaluation", "visualization", "data", "models"},
     "export": {"export", "evaluation", "visualization", "data", "models", "layers"},
     "training": {
         "training",
