@@ -51,7 +51,7 @@ def load_torch(model, path, partial=False):
     The file of a PSPNet must fit the whole network, any other the backbone.
 
     Args:
-        model: `GFFNet`.
+        model: `GFFNet`, or a backbone alone.
         path: see `read_torch_file`. The classifier of ImageNet's classes may be in it.
         partial: leave as it is what the file does not hold, or holds in another shape.
 
@@ -69,10 +69,12 @@ def load_torch(model, path, partial=False):
         if not name.endswith("num_batches_tracked")
     }
     whole = any(name.startswith(("ppm.", "cls.")) for name in arrays)
-    weights = {torch_name(w.path): w for w in (model if whole else model.backbone).weights}
+    backbone = getattr(model, "backbone", model)
+    own_weights = (model if whole else backbone).weights
+    weights = {torch_name(w.path): w for w in own_weights if not w.path.startswith("normalize/")}
     found = {n: a.shape for n, a in arrays.items() if not n.startswith(_CLASSIFIERS)}
     own = {name: _torch_shape(weight) for name, weight in weights.items()}
-    _check_variant(model.backbone, arrays, path)
+    _check_variant(backbone, arrays, path)
     fits = fitting(path, found, own, partial)
     for name in fits:
         array = arrays[name]
