@@ -118,19 +118,33 @@ def _has_dilated_gradient(dtype):
 
 @keras.saving.register_keras_serializable(package="gff_keras")
 class MaxPooling2D(keras.layers.Layer):
-    """3x3 max pooling with stride 2, padded by one on every side, of non-negative maps.
+    """3x3 max pooling with stride 2, padded by one on every side.
 
-    After a ReLU a zero border equals the minus infinity that PyTorch pads with.
     (B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), C).
+
+    Args:
+        border: what stands for the minus infinity that PyTorch pads with. "zero" is the same on
+            non-negative maps only, as they are after a ReLU, and every runtime has it. "mirror",
+            which repeats the outermost samples, is the same on any map.
     """
 
+    def __init__(self, border="zero", **kwargs):
+        super().__init__(**kwargs)
+        if border not in ("zero", "mirror"):
+            raise ValueError(f"border={border!r} is unknown; choose 'zero' or 'mirror'.")
+        self.border = border
+
     def call(self, x):
-        x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        mode = "constant" if self.border == "zero" else "symmetric"
+        x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], mode=mode)
         return ops.max_pool(x, 3, strides=2, padding="valid")
 
     def compute_output_shape(self, input_shape):
         batch, *size, channels = input_shape
         return (batch, *(None if n is None else -(-n // 2) for n in size), channels)
+
+    def get_config(self):
+        return {**super().get_config(), "border": self.border}
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")

@@ -71,7 +71,9 @@ class GFFNet(keras.Model):
 
         # === Layers ===
         if isinstance(backbone, str):
-            backbone = backbones.resnet(backbone, output_stride, input_shape, policy)
+            backbone = backbones.build(backbone, output_stride, input_shape, policy)
+        else:
+            backbone = backbones.as_backbone(backbone)
         layer = _maker(policy, _layers_of)
         normalize = layer(layers.ImageNormalization, name="normalize")
         context = layer(layers.PyramidPooling, dropout=dropout, name="context")

@@ -91,15 +91,23 @@ def test_dilated_gradient_equals_that_of_keras(rng, monkeypatch, native, dtype):
         )
 
 
-@pytest.mark.parametrize("size", [(8, 10), (9, 11)])
-def test_max_pooling_of_non_negative_maps(rng, size):
-    x = np.abs(rng.normal(size=(2, *size, 3))).astype("float32")
+@pytest.mark.parametrize("size", [(12, 16), (13, 15), (1, 2)])
+@pytest.mark.parametrize("border", ["zero", "mirror"])
+def test_max_pooling_pads_with_minus_infinity(rng, border, size):
+    x = rng.normal(size=(2, *size, 3)).astype("float32")
+    if border == "zero":
+        x = np.abs(x)
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    layer = MaxPooling2D()
+    layer = MaxPooling2D.from_config(MaxPooling2D(border).get_config())
     y = layer(x)
     assert y.shape == layer.compute_output_shape(x.shape)
     np.testing.assert_array_equal(y, windows.max((-1, -2)))
+
+
+def test_max_pooling_refuses_an_unknown_border():
+    with pytest.raises(ValueError, match="border='reflect'.*'zero' or 'mirror'"):
+        MaxPooling2D("reflect")
 
 
 def test_conv_bn_relu(rng):
