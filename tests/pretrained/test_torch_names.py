@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import gff_keras as gff
 from gff_keras.backbones import resnet
-from gff_keras.pretrained.torch_names import load_torch, torch_name
+from gff_keras.pretrained.torch_names import _renamed, load_torch, torch_name
 from tests.pretrained.torch_writer import write_arrays
 
 
@@ -101,6 +101,12 @@ class Source:
         )
 
 
+WORDS = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 RESNET18 = ((2, 2, 2, 2), False)
 RESNET50 = ((3, 4, 6, 3), True)
 
@@ -142,6 +148,24 @@ def test_a_pspnet(rng, tmp_path):
     for ours, theirs in zip((outputs["logits"], outputs["aux_logits"]), expected, strict=True):
         # At every eighth pixel the upsampled logits are the scores.
         np.testing.assert_allclose(np.array(ours)[:, ::8, ::8], theirs, atol=1e-4)
+
+
+def test_wider_resnet38(rng, narrow_wider_resnet, tmp_path):
+    backbone, arrays, expected = narrow_wider_resnet(), {}, {}
+    for layer in backbone.layers:
+        for weight in layer.weights:
+            value = rng.normal(size=weight.shape).astype("float32")
+            expected[weight.path] = value
+            if weight.name == "kernel":
+                arrays[f"{layer.name}.weight"] = value.transpose(3, 2, 0, 1)
+            else:
+                arrays[f"{layer.name}.0.{WORDS[weight.name]}"] = value
+    state = {f"module.{name}": array for name, array in arrays.items()}
+    path = write_arrays(tmp_path / "w.pth", state)
+    report = load_torch(SimpleNamespace(backbone=backbone), path)
+    assert (report.random, report.unused) == ((), ())
+    for weight in backbone.weights:
+        np.testing.assert_array_equal(weight, expected[weight.path])
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +255,18 @@ def test_the_kind_of_bottleneck_must_be_that_of_the_file(
 )
 def test_names(path, name):
     assert torch_name(path) == name
+
+
+@pytest.mark.parametrize(
+    "name, renamed",
+    [
+        ("layer0.4.running_var", "bn2.running_var"),
+        ("layer0.9.weight", "layer0.9.weight"),
+        ("mod2.block1.bn1.bn.weight", "mod2.block1.bn1.weight"),
+        ("mod7.block1.convs.bn3.0.bias", "mod7.block1.convs.bn3.bias"),
+        ("bn_out.0.weight", "bn_out.weight"),
+        ("layer1.0.bn1.weight", "layer1.0.bn1.weight"),
+    ],
+)
+def test_modules_of_one_kind_with_two_names(name, renamed):
+    assert _renamed(name) == renamed

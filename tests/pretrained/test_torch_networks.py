@@ -33,6 +33,19 @@ def test_torchvision(rng, tmp_path, name, stride):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+def test_wider_resnet38(rng, narrow_wider_resnet, tmp_path):
+    network = networks.randomise(networks.WiderResNet(narrow=8))
+    weights = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    path = tmp_path / "w.pth.tar"
+    torch.save({"state_dict": weights}, path, _use_new_zipfile_serialization=False)
+    backbone = narrow_wider_resnet()
+    report = load_torch(SimpleNamespace(backbone=backbone), path)
+    assert (report.random, report.unused) == ((), ("classifier.fc.weight", "classifier.fc.bias"))
+    x = rng.normal(size=(1, 65, 83, 3)).astype("float32")
+    for ours, theirs in zip(backbone(x), outputs_of(network, x), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 def test_semseg(rng, tmp_path):
     """Logits are those of the source with half-pixel bins; with its own corners they differ."""
     network = networks.randomise(networks.PSPNet(19))
