@@ -131,6 +131,18 @@ def test_weights_of_another_network(run, tiny_model, records, tmp_path, monkeypa
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["partial"] is True
 
 
+def test_imagenet_weights_of_an_unknown_backbone(
+    refused, tiny_model, records, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "gff_keras.training.Recipe.model", lambda recipe, classes: tiny_model(classes)
+    )
+    arguments = ("--data", records, "--out", tmp_path / "run", "--weights", "imagenet")
+    error = refused("train", "camvid_resnet18", *SMALL, *arguments)
+    assert "weights='imagenet' is not known for a backbone named 'functional" in error
+    assert "only for resnet18, resnet34, " in error and not (tmp_path / "run").exists()
+
+
 def test_weights_of_pytorch_that_are_refused(refused, tiny_model, records, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "gff_keras.training.Recipe.model", lambda recipe, classes: tiny_model(classes)

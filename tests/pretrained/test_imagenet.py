@@ -9,6 +9,8 @@ from gff_keras import backbones
 from gff_keras.layers import ImageNormalization
 from gff_keras.layers.normalization import IMAGENET_MEAN, IMAGENET_STD
 from gff_keras.pretrained.imagenet import fetch, load_imagenet
+from gff_keras.pretrained.torch_names import torch_name
+from tests.pretrained.torch_writer import write_arrays
 
 APPLICATIONS = {
     "resnet50": (keras.applications.ResNet50, keras.applications.resnet),
@@ -102,6 +104,32 @@ def test_real_densenet121(rng, gff_data):
     source = keras.applications.DenseNet121(weights=path)
     images = rng.integers(0, 256, (1, 224, 224, 3), "uint8")
     check_features("densenet121", source, backbone, normalize, images)
+
+
+def test_resnet18_comes_from_torchvision(rng, tmp_path, monkeypatch):
+    plain = dict(fusion=None, dfp=False, aux_head=False)
+    model = gff.GFFNet("resnet18", 3, output_stride=32, **plain)
+    arrays = {}
+    for weight in model.backbone.weights:
+        array = rng.uniform(0.1, 1, weight.shape).astype("float32")
+        arrays[weight.path] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+    arrays["fc.weight"] = np.zeros((1000, 512), "float32")
+    path = tmp_path / "resnet18-f37072fd.pth"
+    write_arrays(path, {torch_name(name): array for name, array in arrays.items()})
+    asked = []
+    monkeypatch.setattr(keras.utils, "get_file", lambda *_, **__: asked.append(_) or str(path))
+    normalize = model.get_layer("normalize")
+    normalize.assign((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    report = gff.load_weights(model, "imagenet")
+    assert asked == [(path.name, f"https://download.pytorch.org/models/{path.name}")]
+    assert set(report.loaded) == {w.path for w in model.backbone.weights}
+    assert (report.random, report.unused) == ((), ("fc.weight",))
+    for weight in model.backbone.weights:
+        array = arrays[weight.path]
+        expected = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        np.testing.assert_array_equal(weight, expected)
+    np.testing.assert_allclose(normalize.mean, IMAGENET_MEAN)
+    np.testing.assert_allclose(normalize.std, IMAGENET_STD)
 
 
 def test_what_does_not_fit_is_listed_and_nothing_is_changed(resnet50):
