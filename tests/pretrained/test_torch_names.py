@@ -1,5 +1,6 @@
 """The source networks are written out in plain TensorFlow, from what their authors published."""
 
+import warnings
 from types import SimpleNamespace
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 import gff_keras as gff
 from gff_keras.backbones import resnet
-from gff_keras.pretrained.torch_names import _renamed, load_torch, torch_name
+from gff_keras.pretrained.torch_names import IN_PLACE, _renamed, load_torch, torch_name
 from tests.pretrained.torch_writer import write_arrays
 
 
@@ -167,6 +168,22 @@ def test_wider_resnet38(rng, narrow_wider_resnet, tmp_path):
     assert (report.random, report.unused) == ((), ())
     for weight in backbone.weights:
         np.testing.assert_array_equal(weight, expected[weight.path])
+
+
+def test_wider_resnet38_of_in_place_abn(rng, tmp_path):
+    """Names betray that the source has other activations."""
+    images = keras.Input((None, None, 3))
+    conv = keras.layers.Conv2D(4, 3, use_bias=False, name="mod1.conv1")
+    model = SimpleNamespace(backbone=keras.Model(images, conv(images)))
+    kernel = rng.normal(size=(4, 3, 3, 3)).astype("float32")
+    for norm, warned in (("bn1", 1), ("bn1.0", 0)):
+        arrays = {"mod1.conv1.weight": kernel, f"mod2.block1.{norm}.weight": kernel[0, 0, 0]}
+        path = write_arrays(tmp_path / "w.pth", arrays)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_torch(model, path, partial=True)
+        messages = [str(w.message) for w in caught]
+        assert [m for m in messages if "In-Place ABN" in m] == [f"{path} {IN_PLACE}"] * warned
 
 
 @pytest.fixture(scope="module")
