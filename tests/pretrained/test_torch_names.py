@@ -116,7 +116,7 @@ RESNET50 = ((3, 4, 6, 3), True)
     "name, source, stride, size",
     [
         ("resnet18", RESNET18, 32, (97, 131)),
-        ("resnet18", RESNET18, 16, (66, 83)),
+        pytest.param("resnet18", RESNET18, 16, (66, 83), marks=pytest.mark.slow),
         ("resnet50_v1.5", RESNET50, 8, (65, 83)),
         pytest.param("resnet50_v1.5", RESNET50, 32, (97, 131), marks=pytest.mark.slow),
     ],
