@@ -18,11 +18,11 @@ from gff_keras.evaluation.command import evaluate, predict
 from gff_keras.evaluation.complexity import complexity
 from gff_keras.evaluation.complexity import table as complexity_table
 from gff_keras.evaluation.gate_command import compare_models, gates
-from gff_keras.evaluation.prediction import load_model
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
-from gff_keras.report.command import report
+from gff_keras.report.command import card, report
+from gff_keras.sharing import load_model, locate
 from gff_keras.training import Recipe, Stopped
 from gff_keras.training import train as run_training
 from gff_keras.training.multi_worker import reason
@@ -149,7 +149,8 @@ def info(
     """Print layers, parameters and operations of a network, by block.
 
     Args:
-        model: .keras file; without it, the network that the other options describe.
+        model: .keras file, folder or hf://USER/NAME; without it, the network that the other
+            options describe.
         backbone: resnet18, resnet34, resnet50, resnet101 or resnet152.
         num_classes: number of classes.
         fusion: gff, or None for PSPNet.
@@ -162,7 +163,7 @@ def info(
     if min(size) < 1:
         raise ValueError(f"size={size} must be positive: height and width in pixels.")
     if model:
-        network = load_model(model)
+        network = load_model(locate(model))
     else:
         network = GFFNet(
             backbone,
@@ -184,6 +185,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gates": gates,
     "compare": compare_models,
     "report": report,
+    "card": card,
     "info": info,
     "export": export,
 }

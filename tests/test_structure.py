@@ -1,4 +1,4 @@
-"""Imports run one way: layers -> backbones -> models -> the rest -> cli."""
+"""Imports run one way: layers -> backbones -> models -> sharing -> the rest -> cli."""
 
 import ast
 from pathlib import Path
@@ -10,16 +10,18 @@ MAY_IMPORT = {
     "layers": {"layers"},
     "data": {"data"},
     "backbones": {"backbones", "layers"},
-    "models": {"models", "backbones", "layers"},
+    "models": {"models", "data", "backbones", "layers"},
+    "sharing": {"sharing", "data", "models"},
     "visualization": {"visualization", "data"},
-    "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
-    "report": {"report", "evaluation", "visualization", "data"},
-    "export": {"export", "evaluation", "visualization", "data", "models", "layers"},
+    "evaluation": {"evaluation", "visualization", "sharing", "data", "models", "layers"},
+    "report": {"report", "evaluation", "visualization", "sharing", "data"},
+    "export": {"export", "evaluation", "visualization", "sharing", "data", "models", "layers"},
     "training": {
         "training",
         "report",
         "evaluation",
         "visualization",
+        "sharing",
         "data",
         "models",
         "backbones",

@@ -10,8 +10,10 @@ y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
 import keras
 
 from gff_keras import backbones, layers
+from gff_keras.data import LabelSet
 from gff_keras.layers.replicas import apart
 from gff_keras.models.checks import check_arguments, check_gated, check_loss, checked_gates
+from gff_keras.models.metadata import as_json
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -41,6 +43,8 @@ class GFFNet(keras.Model):
         dropout: rate before the classifier of the auxiliary head and after pyramid pooling.
         aux_loss_weight: weight of the auxiliary loss in `fit`.
         zero_gates: levels, 1 for the finest, whose gates are 0 (see `with_gates`).
+        metadata: what a saved file tells about itself, a dictionary that JSON can hold: `labels`,
+            a label table, and `recipe` (docs/sharing.md).
         dtype: dtype policy, for example "mixed_bfloat16"; logits are float32 under any.
 
     Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits`
@@ -61,6 +65,7 @@ class GFFNet(keras.Model):
         dropout=0.1,
         aux_loss_weight=0.4,
         zero_gates=(),
+        metadata=None,
         dtype=None,
         name="gffnet",
         _layers_of=None,
@@ -114,9 +119,21 @@ class GFFNet(keras.Model):
         self.dropout = dropout
         self.aux_loss_weight = aux_loss_weight
         self.zero_gates = zero_gates
+        self.metadata = as_json(metadata or {})
         self._scores = scores
         self.dtype_policy = keras.dtype_policies.get(policy)
         self.autocast = False  # images reach the normalisation layer as they are
+
+    @property
+    def labels(self):
+        """The `LabelSet` that the network was trained with; None if it carries none."""
+        table = self.metadata.get("labels")
+        return LabelSet.from_dict(table) if table else None
+
+    @property
+    def recipe(self):
+        """The recipe that it was trained with, as a dictionary; empty if it carries none."""
+        return as_json(self.metadata.get("recipe") or {})
 
     def segmenter(self, full_size=True):
         """Return a `keras.Model` from images to logits alone, sharing all weights.
@@ -211,6 +228,7 @@ class GFFNet(keras.Model):
             "dtype": self.dtype_policy.name,
             "name": self.name,
             **({"zero_gates": list(self.zero_gates)} if self.zero_gates else {}),
+            **({"metadata": as_json(self.metadata)} if self.metadata else {}),
         }
 
     @classmethod

@@ -9,7 +9,7 @@ from gff_keras.backbones.pretrained import (
     fitting,
     load_folded_resnet,
 )
-from gff_keras.evaluation.prediction import load_model
+from gff_keras.sharing import load_model
 
 CALIBRATION_BATCHES = 32
 
