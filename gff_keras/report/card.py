@@ -62,7 +62,7 @@ def gather(path, predictor, labels, evaluation, evaluation_file, repository):
         "parameters": inference,
         "auxiliary_parameters": count_parameters(model) - inference,
         "zero_gates": model.zero_gates,
-        "network": configuration["network"],
+        "network": [(name, value) for name, value in configuration["network"] if value != "–"],
         "recipe": [
             (name, value)
             for name, value in configuration["recipe"]
