@@ -17,7 +17,7 @@ from PIL import Image
 
 import gff_keras as gff
 from gff_keras.data import evaluation_dataset
-from gff_keras.evaluation.prediction import load_model
+from gff_keras.sharing import load_model
 
 pytestmark = [
     pytest.mark.slow,

@@ -69,10 +69,7 @@ def strides_of(backbone):
     Args:
         backbone: model from `build` or `as_backbone`.
     """
-    size = _image_size(backbone)
-    return [
-        _stride(shape[1:3], size, backbone.name) for shape in _shapes(backbone, backbone.output)
-    ]
+    return list(_strides(backbone, dict(enumerate(backbone.output))).values())
 
 
 def _pyramid(model):

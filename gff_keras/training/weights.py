@@ -3,12 +3,12 @@
 import zipfile
 from pathlib import Path
 
-from gff_keras.evaluation.prediction import load_model
 from gff_keras.pretrained import torch_file
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 from gff_keras.pretrained.imagenet import load_imagenet
 from gff_keras.pretrained.report import LoadReport, fitting
 from gff_keras.pretrained.torch_names import load_torch
+from gff_keras.sharing import load_model
 
 CALIBRATION_BATCHES = 32
 
