@@ -132,9 +132,12 @@ def test_a_saved_model_stays_frozen_and_goes_on_alike(tiny_model, batch, tmp_pat
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_every_layer_of_a_resnet_has_its_stage(name):
-    backbone = backbones.resnet(name, 8)
+@pytest.mark.parametrize(
+    "name",
+    [*BLOCKS, "densenet121", pytest.param("wider_resnet38", marks=pytest.mark.slow)],
+)
+def test_every_layer_has_its_stage(name):
+    backbone = backbones.build(name, 8)
     counts = []
     for stages in range(6):
         freeze_stages(backbone, stages)
@@ -147,6 +150,6 @@ def test_what_cannot_be_frozen_is_told(tiny_model):
     with pytest.raises(ValueError, match="frozen_stages=6 is not one of 0 to 5"):
         freeze_stages(backbones.resnet("resnet18", 8), 6)
     model = tiny_model()
-    with pytest.raises(ValueError, match="frozen_stages=2 needs a ResNet of this project"):
+    with pytest.raises(ValueError, match="frozen_stages=2 needs a backbone of this project"):
         freeze_stages(model.backbone, 2)
     assert model.backbone.trainable_weights
