@@ -50,7 +50,7 @@ def gather(
     count = num_examples(data, split)  # a wrong split is told before the model is loaded
     predictor, named = load_predictor(model, image_size)
     labels = LabelSet.from_records(data)
-    source = "given"
+    source = "computed just before this page"
     if results is None:
         results, source = numbers.evaluated(
             model, predictor, None if named.name == UNNAMED else named, data, split, verbose
