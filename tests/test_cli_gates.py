@@ -136,3 +136,45 @@ def test_compare_refuses_other_classes(refused, model, tiny_model, photo, tmp_pa
     tiny_model(4).save(tmp_path / "four.keras")
     error = refused("compare", photo, "--model", model, "--other", tmp_path / "four.keras")
     assert "last.keras predicts 3 classes, but" in error and "four.keras 4" in error
+
+
+def test_a_size_is_two_numbers(refused, model, photo, records, tmp_path):
+    lines = (
+        ("gates", photo, "--model", model),
+        ("compare", photo, "--model", model, "--other", model),
+        ("report", model, "--data", records),
+    )
+    for line in lines:
+        error = refused(*line, "--out", tmp_path / "out", "--image_size", "33")
+        assert "--image_size 33: give height and width in pixels" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_maps_in_files_are_those_of_images(refused, model, records, tmp_path):
+    line = ("gates", "--data", records, "--model", model, "--out", tmp_path / "out", "--native")
+    assert "--native is for images" in refused(*line)
+
+
+def test_a_folder_for_results_is_made_before_the_work(
+    refused, model, photo, records, tmp_path, monkeypatch
+):
+    for place in (
+        "gff_keras.evaluation.command.run_evaluation",
+        "gff_keras.evaluation.gate_command.statistics",
+        "gff_keras.evaluation.gate_command.compare",
+        "gff_keras.evaluation.images.read_image",
+        "gff_keras.report.command.page",
+    ):
+        monkeypatch.setattr(place, lambda *_, **__: pytest.fail("this work would be lost"))
+    (tmp_path / "file").write_text("not a folder")
+    out = tmp_path / "file" / "out"
+    for line in (
+        ("evaluate", model, "--data", records, "--out", out / "a.json"),
+        ("predict", photo, "--model", model, "--out", out),
+        ("gates", photo, "--model", model, "--out", out),
+        ("gates", "--data", records, "--model", model, "--out", out),
+        ("compare", "--data", records, "--model", model, "--other", model, "--out", out),
+        ("report", model, "--data", records, "--out", out / "a.html"),
+    ):
+        error = refused(*line)
+        assert f"{out} cannot be written: Not a directory; choose another --out." in error

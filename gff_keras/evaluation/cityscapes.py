@@ -14,6 +14,7 @@ from gff_keras.data import IGNORE_LABEL
 from gff_keras.data.label_tables.street import CITYSCAPES
 from gff_keras.evaluation.images import image_paths, read_image
 from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.evaluation.results import check_folder
 
 NAME = "cityscapes_submission.zip"
 _IMAGE = re.compile(r"([A-Za-z-]+_\d{6}_\d{6})_leftImg8bit\.\w+")
@@ -37,6 +38,7 @@ def write_submission(images, model, out, image_size=None, views=None):
     predictor, labels = load_predictor(model, image_size, views)
     ids = label_ids(labels)
     target = Path(out) / NAME
+    check_folder(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{NAME}.{os.getpid()}")
     bar = keras.utils.Progbar(len(paths), unit_name="image", verbose=int(len(paths) > 1))

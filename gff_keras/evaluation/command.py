@@ -13,6 +13,7 @@ from gff_keras.evaluation.evaluate import evaluate as run_evaluation
 from gff_keras.evaluation.images import predict_images
 from gff_keras.evaluation.partial_results import PartialResults, key
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
+from gff_keras.evaluation.resizing import parse_size
 from gff_keras.evaluation.views import Views
 from gff_keras.sharing import beside, locate
 
@@ -74,6 +75,7 @@ def evaluate(
     predictor, labels = load_predictor(model, *views.parsed())
     named = None if labels.name == UNNAMED else labels
     open_records(data)  # refuses what is none before anything is written
+    files.check_folder(path.parent)
     partial_path = path.with_name(f"{path.stem}.partial.json")
     partial = PartialResults(partial_path, key(model, data, split, predictor.settings))
     results = run_evaluation(predictor, data, split, named, partial=partial)
@@ -104,20 +106,6 @@ def predict(
     """
     write = write_submission if cityscapes_submission else predict_images
     write(images, model, out, *views.parsed())
-
-
-def parse_size(flag, words):
-    """Parse the words after a flag, or None, to (height, width).
-
-    Raises:
-        ValueError: they are not two whole numbers.
-    """
-    if words is None:
-        return None
-    if len(words) != 2 or not all(word.lstrip("-").isdecimal() for word in words):
-        given = " ".join(words)
-        raise ValueError(f"--{flag} {given}: give height and width in pixels, as --{flag} 512 1024")
-    return int(words[0]), int(words[1])
 
 
 def parse_scales(text):

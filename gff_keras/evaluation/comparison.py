@@ -96,7 +96,7 @@ def most_changed(results, count):
     return {image["id"] for image in itertools.islice(ranked, count)}
 
 
-def draw_comparisons(predictor, other, labels, images, out, names=("A", "B")):
+def draw_comparisons(predictor, other, labels, images, out):
     """Write `NAME_comparison.png` for image files, of which the truth is not known.
 
     Args:
@@ -105,9 +105,8 @@ def draw_comparisons(predictor, other, labels, images, out, names=("A", "B")):
         labels: `LabelSet` of both.
         images: image file or folder; folders are searched recursively and mirrored in `out`.
         out: folder to write.
-        names: what the titles call the models.
     """
     for image, target in read_all(images, out):
         a, b = predictor.classes(image), other.classes(image)
-        sheet = comparison_sheet(image, None, a, b, labels, names)
+        sheet = comparison_sheet(image, None, a, b, labels)
         sheet.save(f"{target}_comparison.png")

@@ -11,6 +11,8 @@ from gff_keras.evaluation.examples import examples
 from gff_keras.evaluation.gate_analysis import ablation, statistics
 from gff_keras.evaluation.gate_maps import draw_gates, gate_maps, gated_network, without_gates
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
+from gff_keras.evaluation.resizing import parse_size
+from gff_keras.evaluation.results import check_folder
 from gff_keras.visualization import (
     ablation_heatmap,
     ablation_sheet,
@@ -32,7 +34,7 @@ def gates(
     stretch: bool = False,
     sheets: int = 4,
     max_images: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[str, ...] | None = None,
 ):
     """Draw the gate maps of images (the paper's Fig. 6), or tell what the gates do over a data set.
 
@@ -55,7 +57,9 @@ def gates(
         image_size: height and width at which the network sees the images.
     """
     _check(images, data, sheets, out)
-    predictor, labels = load_predictor(model, image_size)
+    if native and data:
+        raise ValueError("--native is for images: leave it out with --data, or give the images.")
+    predictor, labels = load_predictor(model, parse_size("image_size", image_size))
     gated_network(predictor)
     if images is not None:
         drawing = dict(ablate=ablate, native=native, stretch=stretch)
@@ -76,7 +80,7 @@ def compare_models(
     out: Path = Path("comparison"),
     sheets: int = 8,
     max_images: int | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[str, ...] | None = None,
 ):
     """Show two models side by side, and the pixels that the second mends and breaks (Fig. 4).
 
@@ -96,8 +100,9 @@ def compare_models(
             given.
     """
     _check(images, data, sheets, out)
-    first, first_labels = load_predictor(model, image_size)
-    second, second_labels = load_predictor(other, image_size)
+    size = parse_size("image_size", image_size)
+    first, first_labels = load_predictor(model, size)
+    second, second_labels = load_predictor(other, size)
     labels = common_labels(first_labels, second_labels, (model, other))
     names = (f"A: {_shown(model)}", f"B: {_shown(other)}")
     print("\n".join(names))
@@ -105,6 +110,7 @@ def compare_models(
         draw_comparisons(first, second, labels, images, out)
     else:
         named = None if labels.name == UNNAMED else labels
+        check_folder(out)
         results = compare(first, second, data, split, named, max_images)
         print(tables.comparison_table(results))
         print(f"\nB mends {results['mended']:,} of {results['pixels']:,} pixels", end="")
@@ -132,6 +138,7 @@ def _check(images, data, sheets, out):
 
 def _analyse(predictor, labels, data, split, out, ablate, max_images):
     named = None if labels.name == UNNAMED else labels
+    check_folder(out)
     results = statistics(predictor, data, split, named, max_images)
     print(tables.statistics_table(results))
     _write(out, "gates", results)

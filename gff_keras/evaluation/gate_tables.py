@@ -39,7 +39,7 @@ def ablation_rows(ablation):
     rows = [["class", "IoU", *heads]]
     for name, iou in _ious(ablation):
         others = [dict(_ious(other))[name] for other in without.values()]
-        rows.append([name, iou, *others, *(_change(iou, x) for x in others)])
+        rows.append([name, iou, *others, *(change(iou, x) for x in others)])
     return rows
 
 
@@ -50,7 +50,7 @@ def comparison_rows(results):
     for (name, a), (_, b), row in zip(
         _ious(results["A"]), _ious(results["B"]), counts, strict=True
     ):
-        rows.append([name, a, b, _change(a, b), row["pixels"], row["mended"], row["broken"]])
+        rows.append([name, a, b, change(a, b), row["pixels"], row["mended"], row["broken"]])
     return rows
 
 
@@ -107,9 +107,10 @@ def _ious(result):
     return [*result["iou"].items(), (MEAN, result["mean_iou"])]
 
 
-def _change(before, after):
+def change(before, after):
+    """Return `after - before`, None where one of them is."""
     return None if None in (before, after) else after - before
 
 
 def _number(value, width, digits, factor=1, sign=""):
-    return f"{'absent':>{width}}" if value is None else f"{factor * value:{sign}{width}.{digits}f}"
+    return f"{'absent':>{width}}" if value is None else f"{factor * value:{sign}z{width}.{digits}f}"

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gff_keras.evaluation.prediction import load_predictor
+from gff_keras.evaluation.results import check_folder
 from gff_keras.visualization import overlay_figure, save_palette_png
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -58,6 +59,7 @@ def read_all(images, out):
     """Yield every image with the path, less suffix, that its results get; show a progress bar."""
     images, out = Path(images), Path(out)
     paths = image_paths(images, out)
+    check_folder(out)
     bar = keras.utils.Progbar(len(paths), unit_name="image", verbose=int(len(paths) > 1))
     for path in paths:
         image = read_image(path)

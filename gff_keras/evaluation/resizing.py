@@ -23,6 +23,20 @@ def check_size(name, size):
         raise ValueError(f"{name}={size} is not (height, width) in pixels.")
 
 
+def parse_size(flag, words):
+    """Parse the words after a flag, or None, to (height, width).
+
+    Raises:
+        ValueError: they are not two whole numbers.
+    """
+    if words is None:
+        return None
+    if len(words) != 2 or not all(word.lstrip("-").isdecimal() for word in words):
+        given = " ".join(words)
+        raise ValueError(f"--{flag} {given}: give height and width in pixels, as --{flag} 512 1024")
+    return int(words[0]), int(words[1])
+
+
 def resized(image, size):
     """Resize an RGB image (H, W, 3) for a network, with antialias: float32 (1, *size, 3)."""
     x = np.asarray(image, "float32")[None]

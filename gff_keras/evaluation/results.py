@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tempfile
 from pathlib import Path
 
 _COLUMNS = 20  # of a Markdown table
@@ -43,6 +44,24 @@ def check_out(path):
         raise ValueError(f"--out {path} must end with .json; .csv and .md are written beside it.")
 
 
+def check_folder(path):
+    """Refuse a folder that cannot take results, before the long work they are of.
+
+    Args:
+        path: folder, which need not be there yet.
+
+    Raises:
+        OSError: it cannot be made, or nothing can be written into it.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}; choose another --out."
+        raise OSError(message) from error
+
+
 def write(results, path, thin=()):
     """Write the results as JSON, and beside it .csv (classes) and .md (the paper's Table 7).
 
@@ -77,7 +96,7 @@ def markdown(results, method="IoU %"):
         totals[f"boundary F-score, {tolerance} px"] = value
     lines += [_row("score", "%"), _row("---", "---:")]
     lines += [_row(title, _percent(x)) for title, x in totals.items() if x is not None]
-    settings = ", ".join(f"{name} {value}" for name, value in results["settings"].items() if value)
+    settings = ", ".join(f"{name} {_setting(x)}" for name, x in results["settings"].items() if x)
     lines += ["", f"{results['images']} images of split {results['split']}; {settings}."]
     return "\n".join(lines) + "\n"
 
@@ -92,6 +111,13 @@ def _csv(results, thin):
         accuracy = row[i] / sum(row) if any(row) else None
         writer.writerow([name, iou, accuracy, sum(row), int(name in thin)])
     return text.getvalue()
+
+
+def _setting(value):
+    """A number or numbers in as few digits as tell them apart."""
+    if isinstance(value, list):
+        return " ".join(map(_setting, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _percent(value):

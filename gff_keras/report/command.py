@@ -4,6 +4,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from gff_keras.evaluation.resizing import parse_size
+from gff_keras.evaluation.results import check_folder
 from gff_keras.report.card import model_card
 from gff_keras.report.report import GATE_IMAGES, page
 from gff_keras.sharing import beside, locate
@@ -14,7 +16,7 @@ def report(
     data: Path,
     split: str = "val",
     out: Path | None = None,
-    image_size: tuple[int, int] | None = None,
+    image_size: tuple[str, ...] | None = None,
     gate_images: int = GATE_IMAGES,
 ):
     """Write one HTML page on a trained network: configuration, curves, classes, errors, gates.
@@ -36,7 +38,9 @@ def report(
     path = out or beside(model, source, f"{model.stem}_{split}.html")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give --out the path of an HTML file.")
-    html = page(model, data, split=split, image_size=image_size, gate_images=gate_images)
+    size = parse_size("image_size", image_size)
+    check_folder(path.parent)
+    html = page(model, data, split=split, image_size=size, gate_images=gate_images)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html, encoding="utf-8")
     print(f"\nwritten to {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -4,7 +4,8 @@ import numpy as np
 
 from gff_keras.evaluation.gate_analysis import ablation, statistics
 from gff_keras.evaluation.gate_maps import gate_maps, without_gates
-from gff_keras.report.pictures import marked
+from gff_keras.evaluation.gate_tables import change
+from gff_keras.visualization.comparison import BROKEN, highlight
 from gff_keras.visualization.gates import gate_colors
 
 RAMP = 9  # colours of the colour bar
@@ -57,7 +58,7 @@ def ablation_rows(found):
     without = found["without"]
 
     def row(name, whole, parts):
-        return name, whole, [_difference(part, whole) for part in parts]
+        return name, whole, [change(whole, part) for part in parts]
 
     mean = row("Mean", found["mean_iou"], [gate["mean_iou"] for gate in without.values()])
     classes = [
@@ -65,10 +66,6 @@ def ablation_rows(found):
         for name, iou in found["iou"].items()
     ]
     return {"images": found["images"], "gates": list(without), "rows": [mean, *classes]}
-
-
-def _difference(part, whole):
-    return None if part is None or whole is None else part - whole
 
 
 def _caption(name, gate):
@@ -89,7 +86,7 @@ def _sheet(predictor, without, example):
         "image": image,
         "maps": maps,
         "lost": [
-            (f"without {name}: {pixels.mean():.1%}", marked(image, pixels))
+            (f"without {name}: {pixels.mean():.1%}", highlight(image, [(pixels, BROKEN)]))
             for name, pixels in lost.items()
         ],
     }

@@ -3,16 +3,15 @@
 import base64
 import io
 
-import numpy as np
 from PIL import Image
 
 from gff_keras.data import IGNORE_LABEL, evaluation_dataset
 from gff_keras.visualization import legend_entries, overlay
+from gff_keras.visualization.comparison import BROKEN, highlight
 
 MAX_WIDTH = 800  # pixels: sharp on a phone, and 50 to 100 kB
 QUALITY = 82  # of WebP
 LOSSLESS = 240  # pixels of width under which a picture is kept exactly: its pixels are seen singly
-WRONG = (235, 60, 20)
 
 
 def examples(predictor, data, split, chosen, labels):
@@ -57,7 +56,7 @@ def _example(predictor, labels, mean_iou, image, truth, name):
         "Image": image,
         "Truth": overlay(image, truth, labels.palette, boundaries=True),
         "Prediction": overlay(image, prediction, labels.palette, boundaries=True),
-        "Errors": marked(image, wrong),
+        "Errors": highlight(image, [(wrong, BROKEN)]),
     }
     return {
         "id": name,
@@ -72,13 +71,6 @@ def _example(predictor, labels, mean_iou, image, truth, name):
             for legend_name, color in legend_entries([truth, prediction], labels)
         ],
     }
-
-
-def marked(image, pixels):
-    """The image in pale grey, some of its pixels (H, W) in red: (H, W, 3) uint8."""
-    grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
-    pale = (150 + 0.4 * grey).clip(0, 255).astype(np.uint8)
-    return np.where(pixels[..., None], np.array(WRONG, np.uint8), pale[..., None])
 
 
 def data_uri(picture):

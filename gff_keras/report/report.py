@@ -52,7 +52,7 @@ def gather(
     model = locate(model)
     predictor, named = load_predictor(model, image_size)
     labels = LabelSet.from_records(data)
-    source = "given"
+    source = "computed just before this page"
     if results is None:
         results, source = numbers.evaluated(
             model, predictor, None if named.name == UNNAMED else named, data, split, verbose

@@ -57,7 +57,7 @@ def ablation_heatmap(ablation: dict[str, Any], path: str | PathLike[str]) -> Non
         [name for name, _, _ in rows],
         [f"{gate} = 0" for gate in ablation["without"]],
         "Change of IoU, points",
-        "{:+.1f}",
+        "{:+z.1f}",
         bottom=-largest,
         top=largest,
         colors="RdBu",

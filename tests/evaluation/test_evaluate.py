@@ -108,6 +108,8 @@ def test_every_image_has_its_scores(trained, records):
         "flip": True,
         "image_size": None,
     }
+    told = "mode sliding, crop_size 33 41, stride 0.6667, scales 1, flip True."
+    assert told in markdown(results)
     f1 = []
     for image, label, name in evaluation_dataset(records, with_ids=True):
         label, prediction = label.numpy()[0], predictor.classes(image.numpy()[0])

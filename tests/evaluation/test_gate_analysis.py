@@ -165,6 +165,13 @@ def test_tables_hold_the_numbers(described, ablated):
     assert lines[-1].split()[:3] == ["mean", "IoU", f"{100 * ablated['mean_iou']:.2f}"]
 
 
+def test_a_change_too_small_to_show_has_no_minus_sign():
+    found = {"mean_iou": 0.6, "iou": {"car": 0.6}}
+    found["without"] = {"G1": {"mean_iou": 0.59, "iou": {"car": 0.599996}}}
+    _, car, _, mean = tables.ablation_table(found).splitlines()
+    assert (car.split(), mean.split()[2:]) == (["car", "60.00", "+0.00"], ["60.00", "-1.00"])
+
+
 def test_what_has_no_gates_is_refused(tiny_model, records):
     pspnet = Predictor(tiny_model(3, fusion=None, dfp=False))
     for function in (ablation, statistics):

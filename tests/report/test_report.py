@@ -20,6 +20,7 @@ from gff_keras.report import gates, pictures, sizes
 from gff_keras.report import report as module
 from gff_keras.report import run as run_module
 from gff_keras.training import train
+from gff_keras.visualization.comparison import BROKEN
 from tests.tiny import eagerly, write_blocks
 
 SECTIONS = ("curves", "classes", "confusion", "examples", "gates", "sizes", "configuration")
@@ -135,7 +136,7 @@ def test_pixel_accuracy_and_errors_of_an_image(gathered):
             right = 1 - wrong.sum() / valid.sum()
             assert example["pixel_accuracy"] == pytest.approx(right)
             errors = dict(example["pictures"])["Errors"]
-            np.testing.assert_array_equal((errors == pictures.WRONG).all(-1), wrong)
+            np.testing.assert_array_equal((errors == BROKEN).all(-1), wrong)
 
 
 def test_names_are_text(gathered):
