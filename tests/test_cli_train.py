@@ -101,6 +101,7 @@ def test_switches_that_do_not_fit(run, refused, records, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(refused, records, tmp_path):
     paths = ("--data", records, "--out", tmp_path / "run")
     arguments = (*SMALL, *paths, "--total_steps", "3", "--learning_rate", "1e25")
@@ -112,6 +113,7 @@ def test_a_loss_that_is_not_finite(refused, records, tmp_path):
     assert not list((tmp_path / "run").glob("*.keras"))
 
 
+@pytest.mark.slow
 def test_weights_of_another_network(run, tiny_model, records, tmp_path, monkeypatch):
     """The class count differs: refused, unless --partial lets the classifiers be random."""
     monkeypatch.setattr(

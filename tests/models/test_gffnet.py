@@ -34,7 +34,9 @@ def model():
     return model
 
 
-@pytest.mark.parametrize("backbone", PARAMETERS)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param("resnet101", marks=pytest.mark.slow), "resnet18"]
+)
 def test_trainable_parameters(backbone):
     counts = []
     features = backbone  # made once

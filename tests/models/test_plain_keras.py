@@ -174,6 +174,7 @@ def test_a_function_as_loss_serves_without_auxiliary_head(compiled, images, labe
         compiled(loss=squared).fit(images, labels, verbose=0)
 
 
+@pytest.mark.slow
 def test_callbacks_of_keras(compiled, images, labels, tmp_path):
     """All at once, as in a real run, on a learning rate so high that validation gets worse."""
     model = compiled(keras.optimizers.SGD(0.5))

@@ -79,6 +79,7 @@ def test_nothing_of_the_network_changes(model, images):
     assert again.get_config() == config
 
 
+@pytest.mark.slow
 def test_saved_and_exported_it_stays_what_it_is(model, images, tmp_path):
     other = model.with_gates(zero=[1, 3])
     expected = other(images)["logits"].numpy()

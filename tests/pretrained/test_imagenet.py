@@ -94,6 +94,7 @@ def test_the_others_compute_what_their_sources_compute(rng, tmp_path, name):
     check_features(name, source, backbone, normalize, images)
 
 
+@pytest.mark.slow
 def test_real_densenet121(rng, gff_data):
     """From a file of the whole network, with its classifier."""
     path = gff_data / "weights/densenet121_imagenet.weights.h5"

@@ -16,6 +16,7 @@ from gff_keras.training.losses import SegmentationCrossEntropy
 from gff_keras.training.optimizers import SGD
 
 
+@pytest.mark.slow
 def test_values_of_every_optimizer_survive(tiny_model, rng, tmp_path, eager):
     """Averages, accumulated gradients, loss scale, and the random numbers of dropout."""
     images = rng.integers(0, 256, (5, 2, 17, 19, 3), "uint8")

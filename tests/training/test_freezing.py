@@ -134,7 +134,11 @@ def test_a_saved_model_stays_frozen_and_goes_on_alike(tiny_model, batch, tmp_pat
 
 @pytest.mark.parametrize(
     "name",
-    [*BLOCKS, "densenet121", pytest.param("wider_resnet38", marks=pytest.mark.slow)],
+    [
+        *BLOCKS,
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        pytest.param("wider_resnet38", marks=pytest.mark.slow),
+    ],
 )
 def test_every_layer_has_its_stage(name):
     backbone = backbones.build(name, 8)

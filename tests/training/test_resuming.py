@@ -126,6 +126,7 @@ def stopped(tiny_recipe, tmp_path, monkeypatch, eager):
     return run
 
 
+@pytest.mark.slow
 def test_stopped_in_validation(stopped, tiny_recipe, straight):
     """The epoch's last step is done again, and the validation."""
     handler = signal.getsignal(signal.SIGTERM)

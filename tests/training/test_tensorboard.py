@@ -40,6 +40,7 @@ def shrunk(sheet):
     return np.asarray(sheet)
 
 
+@pytest.mark.slow
 def test_pictures_and_curves_of_a_run(tiny_recipe, records, tmp_path, eager):
     """Images of different sizes, through a run: the last pictures are the trained network's."""
     model, history = train(tiny_recipe(tmp_path, tensorboard_images=2), verbose=0)

@@ -84,6 +84,7 @@ def test_a_folder_with_a_run_is_refused_and_kept(trained, tiny_recipe):
     assert contents(recipe.out) == before
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_overwrite_replaces(trained, tiny_recipe, tmp_path):
     recipe, _, history = trained
     out = tmp_path / "run"
