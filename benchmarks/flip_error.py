@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 import gff_keras as gff
-from gff_keras.evaluation.prediction import load_model
+from gff_keras.sharing import load_model
 
 HEIGHT, WIDTHS = 129, (249, 250, 252, 256, 257)
 

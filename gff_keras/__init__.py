@@ -13,6 +13,7 @@ if os.environ.get("KERAS_BACKEND") not in (None, "", "tensorflow", "jax"):
 from gff_keras import data, export, layers
 from gff_keras.evaluation import metrics
 from gff_keras.models import GFFNet
+from gff_keras.sharing import load
 from gff_keras.training import averaging, callbacks, freezing, losses, optimizers, schedules, xla
 from gff_keras.training.weights import load_weights
 
@@ -25,6 +26,7 @@ __all__ = [
     "export",
     "freezing",
     "layers",
+    "load",
     "load_weights",
     "losses",
     "metrics",

@@ -19,11 +19,11 @@ from gff_keras.evaluation.complexity import complexity
 from gff_keras.evaluation.complexity import table as complexity_table
 from gff_keras.evaluation.cost_table import SIZE, cost_table
 from gff_keras.evaluation.gate_command import compare_models, gates
-from gff_keras.evaluation.prediction import load_model
 from gff_keras.export.command import export
 from gff_keras.models import GFFNet
 from gff_keras.quickstart import quickstart as run_quickstart
-from gff_keras.report.command import report
+from gff_keras.report.command import card, report
+from gff_keras.sharing import load_model, locate
 from gff_keras.training import Recipe, Stopped
 from gff_keras.training import train as run_training
 from gff_keras.training.multi_worker import reason
@@ -152,7 +152,8 @@ def info(
     """Print layers, parameters and operations of a network, by block.
 
     Args:
-        model: .keras file; without it, the network that the other options describe.
+        model: .keras file, folder or hf://USER/NAME; without it, the network that the other
+            options describe.
         backbone: one of resnet18, resnet34, resnet50, resnet101, resnet152, densenet121 and
             wider_resnet38.
         num_classes: number of classes.
@@ -172,7 +173,7 @@ def info(
         print(cost_table(size=size))
         return
     if model:
-        network = load_model(model)
+        network = load_model(locate(model))
     else:
         network = GFFNet(
             backbone,
@@ -195,6 +196,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gates": gates,
     "compare": compare_models,
     "report": report,
+    "card": card,
     "info": info,
     "export": export,
 }

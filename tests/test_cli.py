@@ -248,7 +248,7 @@ main({[*line, str(tmp_path / "stopped.json")]})
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
 
 
-def test_views_out_of_range(refused, run, trained, model, records, photo, tmp_path):
+def test_views_out_of_range(refused, run, tiny_model, model, records, photo, tmp_path):
     line = ("evaluate", model, "--data", records, "--out", tmp_path / "a.json")
     assert "--scales 1;2 is no list of numbers" in refused(*line, "--scales", "1;2")
     for size in (["33"], ["33", "x"], ["1.5", "2"], ["1", "2", "3"]):
@@ -261,12 +261,13 @@ def test_views_out_of_range(refused, run, trained, model, records, photo, tmp_pa
     assert "stride=2.0 must be in (0, 1]" in refused(*line, "--mode", "sliding", "--stride", "2")
     error = refused("evaluate", model, "--data", records, "--out", tmp_path / "results.csv")
     assert "results.csv must end with .json" in error
-    shutil.copy(model, tmp_path / "alone.keras")
+    alone = tiny_model()
+    alone.save(tmp_path / "alone.keras")
     line = ("predict", photo, "--model", tmp_path / "alone.keras", "--out", tmp_path / "out")
     assert "no recipe.json beside" in refused(*line, "--mode", "sliding")
     assert run(*line, "--mode", "sliding", "--crop-size", "24", "24", "--no_flip")[0] == 0
     with Image.open(tmp_path / "out" / "photo_mask.png") as mask:
-        predictor = Predictor(trained[1], views=Views("sliding", (24, 24)))
+        predictor = Predictor(alone, views=Views("sliding", (24, 24)))
         classes = predictor.classes(np.asarray(Image.open(photo)))
         np.testing.assert_array_equal(np.asarray(mask), classes)
 

@@ -4,9 +4,11 @@ import json
 import re
 
 import keras
+import numpy as np
 import pytest
 
 from gff_keras.cli import recipe_names
+from tests.pretrained import torch_writer as by_hand
 from tests.tiny import SMALL
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -127,3 +129,30 @@ def test_weights_of_another_network(run, tiny_model, records, tmp_path, monkeypa
     assert status == 0, err
     assert "left random: 4\n" in out and "\n  classifier/kernel, bias\n" in out
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["partial"] is True
+
+
+def test_imagenet_weights_of_an_unknown_backbone(
+    refused, tiny_model, records, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "gff_keras.training.Recipe.model", lambda recipe, classes: tiny_model(classes)
+    )
+    arguments = ("--data", records, "--out", tmp_path / "run", "--weights", "imagenet")
+    error = refused("train", "camvid_resnet18", *SMALL, *arguments)
+    assert "weights='imagenet' is not known for a backbone named 'functional" in error
+    assert "only for resnet18, resnet34, " in error and not (tmp_path / "run").exists()
+
+
+def test_weights_of_pytorch_that_are_refused(refused, tiny_model, records, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "gff_keras.training.Recipe.model", lambda recipe, classes: tiny_model(classes)
+    )
+    path = tmp_path / "w.pth"
+    arguments = ("--data", records, "--out", tmp_path / "run", "--weights", path)
+    by_hand.write(path, by_hand.dictionary({"args": b"cposix\nsystem\n"}), {})
+    error = refused("train", "camvid_resnet18", *SMALL, *arguments)
+    assert f"{path} holds posix.system, which is refused" in error
+    by_hand.write_arrays(path, {"conv1.weight": np.ones((64, 3, 7, 7), "float32")})
+    error = refused("train", "camvid_resnet18", *SMALL, *arguments)
+    assert f"{path} is not of this network, no weight fits" in error
+    assert not (tmp_path / "run").exists()

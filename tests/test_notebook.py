@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gff_keras.evaluation.prediction import load_model
+from gff_keras.sharing import load_model
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "fine_tuning.ipynb"
 

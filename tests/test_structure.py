@@ -1,4 +1,4 @@
-"""Imports run one way: layers -> backbones -> pretrained -> models -> the rest -> cli."""
+"""Imports run one way: layers -> backbones -> pretrained -> models -> sharing -> .. -> cli."""
 
 import ast
 from pathlib import Path
@@ -11,16 +11,26 @@ MAY_IMPORT = {
     "data": {"data"},
     "backbones": {"backbones", "layers"},
     "pretrained": {"pretrained", "backbones", "layers"},
-    "models": {"models", "pretrained", "backbones", "layers"},
+    "models": {"models", "data", "pretrained", "backbones", "layers"},
+    "sharing": {"sharing", "data", "models"},
     "visualization": {"visualization", "data"},
-    "evaluation": {"evaluation", "visualization", "data", "models", "backbones", "layers"},
-    "report": {"report", "evaluation", "visualization", "data", "models"},
-    "export": {"export", "evaluation", "visualization", "data", "models", "layers"},
+    "evaluation": {
+        "evaluation",
+        "visualization",
+        "sharing",
+        "data",
+        "models",
+        "backbones",
+        "layers",
+    },
+    "report": {"report", "evaluation", "visualization", "sharing", "data", "models"},
+    "export": {"export", "evaluation", "visualization", "sharing", "data", "models", "layers"},
     "training": {
         "training",
         "report",
         "evaluation",
         "visualization",
+        "sharing",
         "data",
         "models",
         "pretrained",

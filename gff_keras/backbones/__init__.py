@@ -1,14 +1,37 @@
 """Feature extractors: Keras models from images to a list of features, finest level first."""
 
+import keras
+
 from gff_keras.backbones.densenet import densenet121
 from gff_keras.backbones.features import as_backbone, strides_of
 from gff_keras.backbones.resnet import OUTPUT_STRIDES, RESNETS, resnet
 from gff_keras.backbones.wider_resnet import wider_resnet38
 
+# How names of layers begin, from the stem to the stage that ends in C5.
+_STAGES = {
+    "resnet": ("conv1_", "v2_stack_0_", "v2_stack_1_", "v2_stack_2_", "v2_stack_3_"),
+    "densenet": (
+        "conv1",
+        ("conv2", "pool2"),
+        ("conv3", "pool3"),
+        ("conv4", "pool4"),
+        ("conv5", "bn"),
+    ),
+    "wider_resnet": ("mod1", ("mod2", "mod3"), "mod4", "mod5", ("mod6", "mod7", "bn_out")),
+}
 _OTHERS = {"densenet121": densenet121, "wider_resnet38": wider_resnet38}
 BACKBONES = (*RESNETS, *_OTHERS)
 
-__all__ = ["BACKBONES", "OUTPUT_STRIDES", "RESNETS", "as_backbone", "build", "resnet", "strides_of"]
+__all__ = [
+    "BACKBONES",
+    "OUTPUT_STRIDES",
+    "RESNETS",
+    "as_backbone",
+    "build",
+    "resnet",
+    "stages",
+    "strides_of",
+]
 
 
 def build(name, output_stride=8, input_shape=(None, None, 3), dtype=None):
@@ -34,3 +57,20 @@ def build(name, output_stride=8, input_shape=(None, None, 3), dtype=None):
     if name in _OTHERS:
         return _OTHERS[name](output_stride, input_shape, dtype)
     return resnet(name, output_stride, input_shape, dtype)
+
+
+def stages(backbone):
+    """Return how names of layers begin: (stem, stage that ends in C2, ..., in C5).
+
+    Each is a string or a tuple of strings, as `str.startswith` takes it. None for a backbone that
+    is not of `build`.
+    """
+    names = [layer.name for layer in backbone.layers if layer.weights]
+    for prefixes in _STAGES.values():
+        if all(name.startswith(_flat(prefixes)) for name in names):
+            return prefixes
+    return None
+
+
+def _flat(prefixes):
+    return tuple(keras.tree.flatten(prefixes))

@@ -12,17 +12,45 @@ def as_backbone(model):
         model: `keras.Model` from images (B, H, W, 3) to several feature maps (B, H_l, W_l, C_l): a
             list or tuple, finest first, or a dictionary, which is sorted by size and then by name.
             Or a backbone of KerasHub or keras-cv, whose `pyramid_outputs` or
-            `pyramid_level_inputs` name feature maps: those from stride 4 ("P2") on are taken.
+            `pyramid_level_inputs` name feature maps: those from stride 4 on are taken.
 
     Returns:
         `model` itself if its output is such a list; otherwise a plain functional `keras.Model` of
         the same layers, weights and name.
 
     Raises:
-        ValueError: no Keras model, no four-dimensional feature maps of known channels or only one,
-            a list that does not run from fine to coarse, or sizes that are not those of the image
-            divided by powers of two and rounded up.
+        ValueError: no Keras model, only one feature map, one that is not of four dimensions and a
+            known number of channels, a list that does not run from fine to coarse, or sizes that
+            are not those of the image divided by powers of two and rounded up.
     """
+    model = _functional(model)
+    pyramid = _pyramid(model)
+    outputs = pyramid or model.output
+    if isinstance(outputs, dict):
+        maps = {name: outputs[name] for name in sorted(outputs)}
+    else:
+        maps = dict(enumerate(outputs if isinstance(outputs, (list, tuple)) else [outputs]))
+    strides = _strides(model, maps)
+    names = sorted(maps, key=strides.__getitem__)  # of equal strides, the first stays first
+    if pyramid:
+        names = [name for name in names if strides[name] >= 4]
+    elif not isinstance(outputs, dict) and names != list(maps):
+        raise ValueError(
+            f"backbone {model.name!r} has strides {[*strides.values()]}; list its outputs from "
+            "fine to coarse."
+        )
+    if len(names) < 2:
+        raise ValueError(
+            f"backbone {model.name!r} gives one feature map, and a GFFNet fuses several; build "
+            "keras.Model(inputs, [fine, .., coarse]) from outputs of its layers."
+        )
+    if isinstance(outputs, list):
+        return model
+    return keras.Model(model.inputs[0], [maps[name] for name in names], name=model.name)
+
+
+def _functional(model):
+    """The model as a graph with one input."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"backbone={model!r} is neither a name nor a keras.Model.")
     if not getattr(model, "inputs", None):  # a class with a call method
@@ -32,19 +60,7 @@ def as_backbone(model):
         raise ValueError(
             f"backbone {model.name!r} has {len(model.inputs)} inputs; it must take one."
         )
-    features = _pyramid(model) or model.output
-    if isinstance(features, dict):
-        names = sorted(features)
-        maps = [features[name] for name in names]
-        heights = [height for _, height, *_ in _shapes(model, maps)]
-        order = sorted(range(len(maps)), key=lambda i: -heights[i])
-        features = [maps[i] for i in order]
-    elif isinstance(features, tuple):
-        features = list(features)
-    _check(model, features if isinstance(features, list) else [features])
-    if features is model.output:
-        return model
-    return keras.Model(model.inputs[0], features, name=model.name)
+    return model
 
 
 def strides_of(backbone):
@@ -53,58 +69,38 @@ def strides_of(backbone):
     Args:
         backbone: model from `build` or `as_backbone`.
     """
-    size = _image_size(backbone)
-    return [
-        _stride(shape[1:3], size, backbone.name) for shape in _shapes(backbone, backbone.output)
-    ]
+    return list(_strides(backbone, dict(enumerate(backbone.output))).values())
 
 
 def _pyramid(model):
-    """Feature maps that a backbone of KerasHub or keras-cv names P2, P3, ...; None of others."""
-    levels = getattr(model, "pyramid_outputs", None)
-    if not levels:
-        names = getattr(model, "pyramid_level_inputs", None) or {}
-        levels = {level: model.get_layer(name).output for level, name in names.items()}
-    order = sorted((int(level.removeprefix("P")), level) for level in levels)
-    return [levels[name] for level, name in order if level >= 2] or None
+    """Feature maps that a backbone of KerasHub or keras-cv names P1, P2, ...: a dictionary.
+
+    Not all mean stride 2^n by Pn: KerasHub's MiT begins with P1 at stride 4.
+    """
+    layers = getattr(model, "pyramid_level_inputs", {})
+    named = {level: model.get_layer(name).output for level, name in layers.items()}
+    return getattr(model, "pyramid_outputs", named)
 
 
-def _image_size(model):
-    known = model.inputs[0].shape[1:3]
-    return tuple(n or probe for n, probe in zip(known, _PROBE, strict=True))
+def _strides(model, maps):
+    """Strides of feature maps by their names."""
+    image = [n or probe for n, probe in zip(model.inputs[0].shape[1:3], _PROBE, strict=True)]
+    graph = keras.Model(model.inputs[0], maps)
+    shapes = graph.compute_output_shape((None, *image, model.inputs[0].shape[-1]))
+    return {
+        name: _stride(shapes[name], image, f"backbone {model.name!r}: output {name}")
+        for name in maps
+    }
 
 
-def _shapes(model, features):
-    """Shapes of feature maps for one image, of the size that the model takes or of `_PROBE`."""
-    channels = model.inputs[0].shape[-1]
-    probe = keras.Model(model.inputs[0], features)
-    return probe.compute_output_shape((1, *_image_size(model), channels))
-
-
-def _check(model, features):
-    name = f"backbone {model.name!r}"
-    if len(features) < 2:
-        raise ValueError(
-            f"{name} gives one feature map, and a GFFNet fuses several; build "
-            "keras.Model(inputs, [fine, .., coarse]) from outputs of its layers."
-        )
-    size, strides = _image_size(model), []
-    for i, shape in enumerate(_shapes(model, features)):
-        if len(shape) != 4 or shape[-1] is None:
-            raise ValueError(
-                f"{name}: output {i} has shape {shape}; feature maps are (B, H, W, C), C known."
-            )
-        strides.append(_stride(shape[1:3], size, f"{name}: output {i}"))
-    if strides != sorted(strides):
-        raise ValueError(f"{name} has strides {strides}; list its outputs from fine to coarse.")
-
-
-def _stride(size, image, what):
+def _stride(shape, image, output):
+    if len(shape) != 4 or shape[-1] is None:
+        raise ValueError(f"{output} has shape {shape}; feature maps are (B, H, W, C), C known.")
     for stride in (2**k for k in range(10)):
-        if tuple(size) == tuple(-(-n // stride) for n in image):
+        if list(shape[1:3]) == [-(-n // stride) for n in image]:
             return stride
     raise ValueError(
-        f"{what} is {size[0]}x{size[1]} for an image of {image[0]}x{image[1]}, which is not its "
-        "size divided by a power of two and rounded up; pad as 'same' does, or build the model for "
-        "one size that its strides divide."
+        f"{output} is {shape[1]}x{shape[2]} for an image of {image[0]}x{image[1]}, which is not "
+        "its size divided by a power of two and rounded up; pad as 'same' does, or build the model "
+        "for one size that its strides divide."
     )

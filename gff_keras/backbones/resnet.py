@@ -24,8 +24,6 @@ _BLOCKS = {
 _BOTTLENECKS = ("resnet50", "resnet101", "resnet152")
 RESNETS = (*_BLOCKS, *(f"{name}_{kind}" for kind in ("v1.5", "deep") for name in _BOTTLENECKS))
 OUTPUT_STRIDES = (8, 16, 32)
-# How names of layers begin, from the stem to the stage that ends in C5.
-STAGES = ("conv1_", "v2_stack_0_", "v2_stack_1_", "v2_stack_2_", "v2_stack_3_")
 
 
 def resnet(name, output_stride=8, input_shape=(None, None, 3), dtype=None):

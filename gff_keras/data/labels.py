@@ -68,6 +68,11 @@ class LabelSet:
         """C, the number of classes without the ignore label."""
         return len(self.classes)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, `classes`, under the name that other libraries use."""
+        return self.classes
+
     def to_train(self, raw: np.ndarray) -> np.ndarray:
         """Map a mask of raw values to training indices.
 

@@ -14,6 +14,7 @@ from gff_keras.evaluation.images import predict_images
 from gff_keras.evaluation.partial_results import PartialResults, key
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
 from gff_keras.evaluation.views import Views
+from gff_keras.sharing import beside, locate
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,16 @@ def evaluate(
     An evaluation that was stopped goes on when the same command is given again.
 
     Args:
-        model: .keras file; recipe.json beside it tells the size it was trained at. Or a .tflite
-            file.
+        model: .keras file, folder or hf://USER/NAME; its recipe tells the size it was trained at.
+            Or a .tflite file.
         data: folder of records.
         split: split to evaluate.
         out: JSON file to write, and .csv and .md beside it; MODEL_SPLIT.json beside the model if
             not given.
         views: what the network is shown of an image.
     """
-    path = out or model.with_name(f"{model.stem}_{split}.json")
+    source, model = model, locate(model)
+    path = out or beside(model, source, f"{model.stem}_{split}.json")
     files.check_out(path)
     predictor, labels = load_predictor(model, *views.parsed())
     named = None if labels.name == UNNAMED else labels
@@ -94,7 +96,7 @@ def predict(
 
     Args:
         images: JPEG or PNG image, or a folder of them.
-        model: .keras file.
+        model: .keras file, folder or hf://USER/NAME.
         out: folder to write.
         cityscapes_submission: write cityscapes_submission.zip for the test server instead: label
             ids of the images in a folder of leftImg8bit.

@@ -18,6 +18,7 @@ import re
 import keras
 import tensorflow as tf
 
+from gff_keras import backbones
 from gff_keras.layers import BatchNormalization
 
 
@@ -68,9 +69,11 @@ def complexity(model, size):
         )
     blocks: dict[str, Block] = {}
     backbone = set(model.backbone._flatten_layers())
+    stages = backbones.stages(model.backbone) or ()
 
-    def block_of(path, inside=False):
-        return blocks.setdefault(name := block_name(path, inside), Block(name))
+    def block_of(path, inside):
+        name = block_name(path, stages if inside else None)
+        return blocks.setdefault(name, Block(name))
 
     layers = [x for x in model._flatten_layers(include_self=False) if x._trainable_variables]
     for layer in layers:
@@ -90,8 +93,9 @@ def complexity(model, size):
         if operations := _operations(op):
             inside = f"/{model.backbone.name}" in op.name
             block_of(op.name, inside).computed += operations
-    order = [name.removesuffix("{}") for _, name in _BLOCKS] + ["backbone", "other"]
-    return sorted(blocks.values(), key=lambda b: (order.index(b.name.rstrip("0123456789")), b.name))
+    order = ["backbone stem", *(f"backbone stage {i}" for i in range(1, 5)), "backbone"]
+    order += [*(name for _, name in _BLOCKS), "other"]
+    return sorted(blocks.values(), key=lambda block: order.index(block.name))
 
 
 @contextlib.contextmanager
@@ -130,8 +134,6 @@ def table(blocks, size):
 
 
 _BLOCKS = (  # the first pattern found in the name of a weight or an operation decides
-    (r"\bconv1_(conv|bn)", "backbone stem"),
-    (r"v2_stack_(\d)", "backbone stage {}"),
     (r"\bcontext", "context"),
     (r"\bgff(_\d+)?/", "gated fully fusion"),
     (r"\b(concat|add)(_\d+)?/", "plain fusion"),
@@ -146,19 +148,19 @@ _BLOCKS = (  # the first pattern found in the name of a weight or an operation d
 )
 
 
-def block_name(path, inside=False):
+def block_name(path, stages=None):
     """Return the block to which a weight or an operation of this name belongs.
 
     Args:
         path: the name.
-        inside: whether it lies in the backbone.
+        stages: `backbones.stages` if it lies in the backbone, () if they are not known.
     """
-    for pattern, name in _BLOCKS:
-        if name.startswith("backbone") != inside:
-            continue
-        if match := re.search(pattern, path):
-            return name.format(*(int(group) + 1 for group in match.groups() if name.endswith("{}")))
-    return "backbone" if inside else "other"
+    if stages is None:
+        return next((name for pattern, name in _BLOCKS if re.search(pattern, path)), "other")
+    for i, prefixes in enumerate(stages):
+        if any(part.startswith(prefixes) for part in path.split("/")):
+            return f"backbone stage {i}" if i else "backbone stem"
+    return "backbone"
 
 
 def _operations(op):

@@ -43,7 +43,7 @@ def gates(
 
     Args:
         images: JPEG or PNG image, or a folder of them.
-        model: .keras file.
+        model: .keras file, folder or hf://USER/NAME.
         data: folder of records, instead of images.
         split: split of the records.
         out: folder to write.
@@ -85,8 +85,8 @@ def compare_models(
 
     Args:
         images: JPEG or PNG image, or a folder of them.
-        model: .keras or .tflite file, "A".
-        other: .keras or .tflite file, "B".
+        model: .keras or .tflite file, folder or hf://USER/NAME, "A".
+        other: likewise, "B".
         data: folder of records, instead of images.
         split: split of the records.
         out: folder to write.

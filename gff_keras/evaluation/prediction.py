@@ -1,10 +1,7 @@
-"""Predictions at the resolution of the image, and what lies beside a saved model."""
+"""Predictions at the resolution of the image."""
 
 import dataclasses
 import functools
-import json
-import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +12,8 @@ from gff_keras.evaluation.resizing import check_size, network_input
 from gff_keras.evaluation.sliding import bands
 from gff_keras.evaluation.tflite import load_tflite
 from gff_keras.evaluation.views import Views
-from gff_keras.models import GFFNet
+from gff_keras.sharing import load, locate
+from gff_keras.sharing.metadata import RECIPE_FILE
 from gff_keras.visualization import default_palette
 
 UNNAMED = "unnamed"  # label sets that were made up
@@ -109,69 +107,36 @@ def _compiled(model, size):
     return lambda images: forward(images).numpy()
 
 
-def load_model(path):
-    """Load a saved `GFFNet`.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is no Keras model, or another one.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Model file {path} does not exist; give a .keras file.")
-    if path.suffix != ".keras":  # Keras would explain all formats that it ever had
-        raise ValueError(f"{path} is not a .keras file; give one that `gff-keras train` wrote.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .keras archive, or is cut short; copy it again.")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as a .keras model: {reason}") from error
-    if not isinstance(model, GFFNet):
-        raise ValueError(f"{path} holds a {type(model).__name__}, not a GFFNet.")
-    return model
-
-
-def load_predictor(path, image_size=None, views=None):
-    """Load a model with what its run folder says about it.
+def load_predictor(source, image_size=None, views=None):
+    """Load a model with what its file, or its run folder, says about it.
 
     Args:
-        path: .keras file; `recipe.json` and `labels.json` beside it are read where present. Or a
-            .tflite file that `gff-keras export` wrote, which has its size and labels inside.
+        source: as of `gff_keras.load`: .keras file, folder or "hf://USER/NAME"; its recipe and
+            label table are used where there are any. Or a .tflite file that `gff-keras export`
+            wrote, which has its size and labels inside.
         image_size: overrides the size that the recipe trained at; not for .tflite files.
         views: `Views`; windows without a size get the recipe's crop_size. Not for .tflite files.
 
     Returns:
-        `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the folder
+        `(predictor, labels)`: labels is a `LabelSet`, with generic names and colours if the model
         has none.
     """
-    if Path(path).suffix == ".tflite":
+    path = locate(source)
+    if path.suffix == ".tflite":
         return load_tflite(path, image_size, views)
-    model = load_model(path)
-    folder = Path(path).parent
+    model = load(path)
     views = views or Views()
-    if image_size is None and (folder / "recipe.json").is_file():
-        image_size = _trained_size(folder / "recipe.json", "image_size")
+    if image_size is None:
+        image_size = _trained_size(model.recipe, "image_size", path)
     if views.mode == "sliding" and views.crop_size is None:
-        if not (folder / "recipe.json").is_file():
+        if not model.recipe:
             raise ValueError(
-                f"There is no recipe.json beside {path} that tells the crop size it was trained "
-                "at; give --crop_size HEIGHT WIDTH."
+                f"{path} carries no recipe, and there is no recipe.json beside it, that tells the "
+                "crop size it was trained at; give --crop_size HEIGHT WIDTH."
             )
-        crop_size = _trained_size(folder / "recipe.json", "crop_size")
+        crop_size = _trained_size(model.recipe, "crop_size", path)
         views = dataclasses.replace(views, crop_size=crop_size)
-    labels_file = folder / "labels.json"
-    if labels_file.is_file():
-        labels = LabelSet.load(labels_file)
-    else:
-        labels = generic_labels(model.num_classes)
-    if labels.num_classes != model.num_classes:
-        raise ValueError(
-            f"{labels_file} names {labels.num_classes} classes, but {path} predicts "
-            f"{model.num_classes}; put the model back beside the labels it was trained with."
-        )
-    return Predictor(model, image_size, views), labels
+    return Predictor(model, image_size, views), model.labels or generic_labels(model.num_classes)
 
 
 def generic_labels(num_classes):
@@ -180,13 +145,16 @@ def generic_labels(num_classes):
     return LabelSet(UNNAMED, names, default_palette(num_classes))
 
 
-def _trained_size(recipe, name):
-    """Read `image_size` or `crop_size` from a run's recipe.json: (height, width) or None."""
+def _trained_size(recipe, name, path):
+    """Return `image_size` or `crop_size` of a model's recipe: (height, width) or None."""
+    if not recipe:
+        return None
     try:
-        size = json.loads(recipe.read_text(encoding="utf-8"))[name]
+        size = recipe[name]
         return None if size is None else (int(size[0]), int(size[1]))
     except (ValueError, LookupError, TypeError) as error:
+        beside = path.with_name(RECIPE_FILE)
         raise ValueError(
-            f"{recipe} does not tell the {name} of the run ({error!r}); correct it, or "
-            f"move it away: images are then used at their own size, and windows need --crop_size."
+            f"{beside if beside.is_file() else f'The recipe in {path}'} does not tell the {name} "
+            f"of the run ({error!r}); give --{name} HEIGHT WIDTH, or correct it."
         ) from error

@@ -14,6 +14,7 @@ from gff_keras.export.saved_model import MAX_PIXELS, check_directory, saved_mode
 from gff_keras.export.tf_serving import docker_command
 from gff_keras.export.tflite import tflite
 from gff_keras.export.tflite_report import check_records, tflite_report
+from gff_keras.sharing import locate
 
 
 def export_saved_model(
@@ -29,7 +30,7 @@ def export_saved_model(
     """SavedModel for TF Serving, with class names, warm-up requests and configuration files.
 
     Args:
-        model: .keras file; labels.json and recipe.json beside it tell classes and image size.
+        model: .keras file, folder or hf://USER/NAME; what it carries tells classes and image size.
         out: folder to write, named by a version number: served/camvid/1.
         size: fixed size of all images, and of what the network sees, as HEIGHTxWIDTH: 360x480.
         image_size: height and width at which the network sees images of any size, as two numbers:
@@ -72,7 +73,7 @@ def export_tflite(
     """Write a TFLite file with class names, and a report beside it.
 
     Args:
-        model: .keras file; labels.json and recipe.json beside it tell classes and image size.
+        model: .keras file, folder or hf://USER/NAME; what it carries tells classes and image size.
         out: .tflite file to write; its report goes beside it, NAME.report.json and NAME.report.md.
         size: HEIGHTxWIDTH of the images that the file takes; if not given, the image_size of the
             recipe, or 512x512 if it has none.
@@ -103,7 +104,8 @@ def export_tflite(
     print(f"\nwritten to {out}")
 
 
-def _keras_file(path):
+def _keras_file(source):
+    path = locate(source)
     if path.suffix == ".tflite":
         raise ValueError(f"{path} is exported already; give the .keras file of the model.")
     return path

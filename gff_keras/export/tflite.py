@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from gff_keras import layers
 from gff_keras.data import evaluation_dataset, num_examples
 from gff_keras.evaluation.resizing import check_size, resized
 from gff_keras.export.checks import check_backend, check_model, labels_of, make_folder
@@ -66,8 +67,10 @@ def tflite(
     images = list(_calibration_images(calibration, size)) if quantize == "int8" else None
     make_folder(path.parent)  # before the long part
     model = foldable(model)
-    # XNNPACK has products with a constant on the left in float only.
-    model.get_layer("context").transposed = quantize == "int8"
+    for layer in model.layers:
+        if isinstance(layer, layers.PyramidPooling):
+            # XNNPACK has products with a constant on the left in float only.
+            layer.transposed = quantize == "int8"
     content = _convert(model, tuple(size), quantize, images, outputs)
     _write(path, add_metadata(content, outputs, labels))
     return path
@@ -80,10 +83,7 @@ def foldable(model):
     scale into the kernels, so that a bias is left.
     """
     copy = with_dtype(model, "float32")
-    pairs = [(copy.get_layer("context"), copy.get_layer("context").bn)]
-    if copy.dfp:
-        dfp = copy.get_layer("dfp")
-        pairs += zip(dfp.convs, dfp.bns, strict=True)
+    pairs = [pair for layer in copy.layers for pair in _sums_before_normalization(layer)]
     for conv, bn in pairs:
         scale = bn.gamma / keras.ops.sqrt(bn.moving_variance + bn.epsilon)
         conv.kernel.assign(conv.kernel * scale)
@@ -92,6 +92,21 @@ def foldable(model):
         bn.moving_variance.assign(keras.ops.full_like(scale, 1 - bn.epsilon))
         bn.gamma.assign(keras.ops.ones_like(scale))
     return copy
+
+
+def _sums_before_normalization(layer):
+    """Pairs (layer with a kernel, its normalisation) in a layer of the network."""
+    if isinstance(layer, layers.PyramidPooling):
+        return [(layer, layer.bn)]
+    if isinstance(layer, layers.ASPP):
+        return [(layer.join, layer.bn)]
+    if isinstance(layer, layers.DeepLabDecoder):
+        return [(layer.conv_1, layer.bn_1)]
+    if isinstance(layer, layers.ConcatFusion):
+        return [(layer.refine_1, layer.bn_1)]
+    if isinstance(layer, layers.DenseFeaturePyramid):
+        return list(zip(layer.convs, layer.bns, strict=True))
+    return []
 
 
 def _convert(model, size, quantize, images, outputs):

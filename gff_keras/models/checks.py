@@ -7,7 +7,7 @@ import keras
 from gff_keras.models.parts import CONTEXTS, FUSIONS
 
 
-def check_arguments(num_classes, context, fusion, dfp, filters, input_shape):
+def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights):
     """Raise ValueError unless the constructor's arguments describe a network."""
     for name, value, known in (("context", context, CONTEXTS), ("fusion", fusion, FUSIONS)):
         if value not in known:
@@ -15,6 +15,11 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape):
     if dfp and fusion is None:
         raise ValueError(
             "dfp=True needs fused features; set fusion='gff', or dfp=False for the plain network."
+        )
+    if weights not in (None, "imagenet"):
+        raise ValueError(
+            f"weights={weights!r} is not 'imagenet' or None; load files with "
+            "gff_keras.load_weights(model, path)."
         )
     if num_classes < 1 or filters < 1:
         raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")

@@ -10,9 +10,12 @@ y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
 import keras
 
 from gff_keras import backbones, layers
+from gff_keras.data import LabelSet
 from gff_keras.layers.replicas import apart
 from gff_keras.models import parts
 from gff_keras.models.checks import check_arguments, check_gated, check_loss, checked_gates
+from gff_keras.models.metadata import as_json
+from gff_keras.pretrained.imagenet import load_imagenet
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -27,9 +30,9 @@ class GFFNet(keras.Model):
     ```
 
     Args:
-        backbone: "resnet18" .. "resnet152", or a `keras.Model` from normalised images to a list of
-            features, finest level first (PPM and auxiliary head take the last and the last but
-            one).
+        backbone: a name in `gff_keras.backbones.BACKBONES`, such as "resnet18", or a `keras.Model`
+            from normalised images to features, finest level first (context and auxiliary head
+            take the last and the last but one).
         num_classes: classes to predict.
         context: "ppm" (pyramid pooling), "aspp", "dense_aspp", or None for the features as they
             are.
@@ -45,6 +48,9 @@ class GFFNet(keras.Model):
         dropout: rate before the classifier of the auxiliary head and after pyramid pooling.
         aux_loss_weight: weight of the auxiliary loss in `fit`.
         zero_gates: levels, 1 for the finest, whose gates are 0 (see `with_gates`).
+        weights: "imagenet" to fetch those of the backbone (docs/pretrained.md); random if None.
+        metadata: what a saved file tells about itself, a dictionary that JSON can hold: `labels`,
+            a label table, and `recipe` (docs/sharing.md).
         dtype: dtype policy, for example "mixed_bfloat16"; logits are float32 under any.
 
     Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits`
@@ -66,12 +72,14 @@ class GFFNet(keras.Model):
         dropout=0.1,
         aux_loss_weight=0.4,
         zero_gates=(),
+        weights=None,
+        metadata=None,
         dtype=None,
         name="gffnet",
         _layers_of=None,
         **kwargs,
     ):
-        check_arguments(num_classes, context, fusion, dfp, filters, input_shape)
+        check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
 
         # === Layers ===
@@ -92,18 +100,8 @@ class GFFNet(keras.Model):
         strides = backbones.strides_of(backbone)
         zero_gates = checked_gates(zero_gates, fusion, len(x))
         y_0 = parts.add_context(layer, context, x[-1], strides[-1], dropout)  # (B, H_L, W_L, C)
-        if fusion is not None:
-            factors = [stride // strides[0] for stride in strides]
-            y = parts.fuse(
-                layer,
-                fusion,
-                x,
-                y_0,
-                filters=filters,
-                dfp=dfp,
-                factors=factors,
-                zero_gates=zero_gates,
-            )  # the finest last: it sets the size
+        if fusion is not None:  # [y_0, .., y_L], the finest last: it sets the size
+            y = parts.fuse(layer, fusion, x, y_0, strides, filters, dfp, zero_gates)
         elif context == "aspp":
             y = [layer(layers.DeepLabDecoder, name="decoder")([x[0], y_0])]
         else:
@@ -113,6 +111,8 @@ class GFFNet(keras.Model):
         if aux_head:
             outputs["aux_logits"] = parts.auxiliary_head(layer, x[-2], images, num_classes, dropout)
         super().__init__(inputs=images, outputs=outputs, name=name, **kwargs)
+        if weights:
+            load_imagenet(backbone, normalize)
 
         # === Config ===
         self.backbone = backbone
@@ -126,9 +126,21 @@ class GFFNet(keras.Model):
         self.dropout = dropout
         self.aux_loss_weight = aux_loss_weight
         self.zero_gates = zero_gates
+        self.metadata = as_json(metadata or {})
         self._scores = scores
         self.dtype_policy = keras.dtype_policies.get(policy)
         self.autocast = False  # images reach the normalisation layer as they are
+
+    @property
+    def labels(self):
+        """The `LabelSet` that the network was trained with; None if it carries none."""
+        table = self.metadata.get("labels")
+        return LabelSet.from_dict(table) if table else None
+
+    @property
+    def recipe(self):
+        """The recipe that it was trained with, as a dictionary; empty if it carries none."""
+        return as_json(self.metadata.get("recipe") or {})
 
     def segmenter(self, full_size=True):
         """Return a `keras.Model` from images to logits alone, sharing all weights.
@@ -224,6 +236,7 @@ class GFFNet(keras.Model):
             "dtype": self.dtype_policy.name,
             "name": self.name,
             **({"zero_gates": list(self.zero_gates)} if self.zero_gates else {}),
+            **({"metadata": as_json(self.metadata)} if self.metadata else {}),
         }
 
     @classmethod

@@ -35,7 +35,7 @@ def add_context(layer, context, x, stride, dropout):
     return x
 
 
-def fuse(layer, fusion, x, y_0, *, filters, dfp, factors, zero_gates=()):
+def fuse(layer, fusion, x, y_0, strides, filters, dfp, zero_gates=()):
     """Return the maps to classify, the finest last, which sets the size.
 
     Args:
@@ -43,16 +43,16 @@ def fuse(layer, fusion, x, y_0, *, filters, dfp, factors, zero_gates=()):
         fusion: one of FUSIONS but None.
         x: features [X_1 .. X_L].
         y_0: context map.
+        strides: of the features.
         filters: channels of the fused maps.
         dfp: pass them through the dense feature pyramid.
-        factors: how many times as coarse as X_1 the features are.
         zero_gates: levels of "gff" whose gates are 0.
     """
     if fusion in ("fpn", "gated_fpn"):  # the context map is their fifth level
         kind = layers.FeaturePyramid if fusion == "fpn" else layers.GatedFeaturePyramid
         *fused, y_0 = layer(kind, filters, name=fusion)([*x, y_0])
         if not dfp:
-            factors = [*factors, factors[-1]]
+            factors = [stride // strides[0] for stride in (*strides, strides[-1])]
             return [layer(layers.SemanticBranch, factors, name="semantic")([*fused, y_0])]
     else:
         if fusion == "gff":

@@ -61,8 +61,11 @@ def read_torch_file(path):
             read = _read_zip if file.read(2) == b"PK" else _read_pickled
     try:
         arrays = read(path)
+        if not all(name.isprintable() for name in arrays):
+            raise UnicodeError
     except _Refused as refused:
-        raise ValueError(f"{path} {refused}") from None
+        sentence = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(refused))
+        raise ValueError(f"{path} {sentence}") from None
     except Exception as error:  # a damaged pickle can fail in any way
         raise ValueError(
             f"{path} is damaged or cut off ({type(error).__name__}); copy or download it again."

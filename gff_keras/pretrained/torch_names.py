@@ -8,6 +8,7 @@ A kernel is (out, in, height, width) there and (height, width, in, out) here.
 """
 
 import re
+import warnings
 
 import numpy as np
 
@@ -42,6 +43,10 @@ _STEM = {  # semseg's: a sequence of convolutions, normalisations and ReLUs
     "layer0.6": "conv3",
     "layer0.7": "bn3",
 }
+IN_PLACE = (
+    "has the names of In-Place ABN (bn1.weight, not bn1.0.weight): trained with leaky ReLU and the "
+    "absolute value of its scales, where this network has ReLU and the scales; train it further."
+)
 _CLASSIFIERS = ("fc.", "classifier.fc.")  # of ImageNet's classes
 
 
@@ -51,7 +56,7 @@ def load_torch(model, path, partial=False):
     The file of a PSPNet must fit the whole network, any other the backbone.
 
     Args:
-        model: `GFFNet`.
+        model: `GFFNet`, or a backbone alone.
         path: see `read_torch_file`. The classifier of ImageNet's classes may be in it.
         partial: leave as it is what the file does not hold, or holds in another shape.
 
@@ -63,16 +68,21 @@ def load_torch(model, path, partial=False):
         ValueError: the file cannot be read, is of another kind of ResNet, nothing in it fits or,
             without `partial`, not all; lists name and shape on both sides. Nothing was changed.
     """
+    arrays = read_torch_file(path)
+    if "mod2.block1.bn1.weight" in arrays:
+        warnings.warn(f"{path} {IN_PLACE}", stacklevel=2)
     arrays = {
         _renamed(name): array
-        for name, array in read_torch_file(path).items()
+        for name, array in arrays.items()
         if not name.endswith("num_batches_tracked")
     }
     whole = any(name.startswith(("ppm.", "cls.")) for name in arrays)
-    weights = {torch_name(w.path): w for w in (model if whole else model.backbone).weights}
+    backbone = getattr(model, "backbone", model)
+    own_weights = (model if whole else backbone).weights
+    weights = {torch_name(w.path): w for w in own_weights if not w.path.startswith("normalize/")}
     found = {n: a.shape for n, a in arrays.items() if not n.startswith(_CLASSIFIERS)}
     own = {name: _torch_shape(weight) for name, weight in weights.items()}
-    _check_variant(model.backbone, arrays, path)
+    _check_variant(backbone, arrays, path)
     fits = fitting(path, found, own, partial)
     for name in fits:
         array = arrays[name]

@@ -4,13 +4,13 @@ What cannot be shown is a section {"missing": reason}: the page says why instead
 """
 
 import datetime
-from pathlib import Path
 
 import jinja2
 
 from gff_keras.data import LabelSet, num_examples
 from gff_keras.evaluation.prediction import UNNAMED, load_predictor
 from gff_keras.report import gates, numbers, pictures, run, sizes
+from gff_keras.sharing import locate
 
 GATE_IMAGES = 10  # the ablation predicts each of them once for every gate
 
@@ -28,7 +28,8 @@ def page(
     """Return the HTML page on a model and how it does on a split.
 
     Args:
-        model: .keras or .tflite file; the files of a run beside it are used where present.
+        model: .keras or .tflite file, folder or "hf://USER/NAME"; the files of a run beside it are
+            used where present.
         data: folder of records.
         split: name of the split.
         image_size: (height, width) at which the network sees the images; as the run if None.
@@ -40,7 +41,7 @@ def page(
     Raises:
         FileNotFoundError, ValueError: model or records are missing or do not fit each other.
     """
-    return render(gather(Path(model), data, split, image_size, results, gate_images, verbose))
+    return render(gather(model, data, split, image_size, results, gate_images, verbose))
 
 
 def gather(
@@ -48,6 +49,7 @@ def gather(
 ):
     """Return all that the page shows as a dictionary; arguments as of `page`."""
     count = num_examples(data, split)  # a wrong split is told before the model is loaded
+    model = locate(model)
     predictor, named = load_predictor(model, image_size)
     labels = LabelSet.from_records(data)
     source = "given"

@@ -7,6 +7,7 @@ import tensorflow as tf
 from matplotlib.ticker import MaxNLocator
 
 from gff_keras.models.names import model_name
+from gff_keras.sharing.metadata import portable
 from gff_keras.visualization.curves import PLOTS, curve_name, read_history
 
 WIDTH, HEIGHT = 420, 260  # of a plot: its text stays readable at the width of a phone
@@ -35,7 +36,7 @@ def configuration(predictor, folder):
             ("dtype", model.dtype_policy.name),
         ]
     shown = {name for name, _ in network}
-    recipe = _recipe(folder / "recipe.json")
+    recipe = _recipe(folder / "recipe.json") if model is None else model.recipe
     return {
         "network": [(name, _text(name, value)) for name, value in network],
         "recipe": [(name, _text(name, v)) for name, v in recipe.items() if name not in shown],
@@ -47,7 +48,7 @@ def _recipe(path):
         recipe = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return recipe if isinstance(recipe, dict) else {}
+    return portable(recipe) if isinstance(recipe, dict) else {}
 
 
 def _text(name, value):

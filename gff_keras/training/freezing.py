@@ -5,11 +5,11 @@ Freeze before `model.compile`, which fixes what is trained. A saved model stays 
 
 import keras
 
-from gff_keras.backbones.resnet import STAGES
+from gff_keras import backbones
 
 
 def freeze_stages(backbone, stages):
-    """Keep the first stages of a ResNet: weights and normalisation, whose statistics are used.
+    """Keep the first stages of a backbone: weights and normalisation, whose statistics are used.
 
     Args:
         backbone: model from `gff_keras.backbones`, for example `GFFNet(...).backbone`.
@@ -19,17 +19,18 @@ def freeze_stages(backbone, stages):
     Raises:
         ValueError: there are not so many stages, or the backbone is not one of this project's.
     """
-    if not 0 <= stages <= len(STAGES):
-        raise ValueError(f"frozen_stages={stages} is not one of 0 to {len(STAGES)}.")
-    for prefix in STAGES[:stages]:
-        layers = [layer for layer in backbone.layers if layer.name.startswith(prefix)]
-        if not layers:
-            raise ValueError(
-                f"frozen_stages={stages} needs a ResNet of this project; the stages of "
-                f"{backbone.name!r} are not known: set layer.trainable = False on its layers."
-            )
-        for layer in layers:
-            layer.trainable = False
+    if not 0 <= stages <= 5:
+        raise ValueError(f"frozen_stages={stages} is not one of 0 to 5.")
+    prefixes = backbones.stages(backbone)
+    if stages and prefixes is None:
+        raise ValueError(
+            f"frozen_stages={stages} needs a backbone of this project; the stages of "
+            f"{backbone.name!r} are not known: set layer.trainable = False on its layers."
+        )
+    for prefix in (prefixes or ())[:stages]:
+        for layer in backbone.layers:
+            if layer.name.startswith(prefix):
+                layer.trainable = False
 
 
 def freeze_batch_norm(model):

@@ -60,9 +60,9 @@ class Recipe:
     """Rate after pyramid pooling and before the auxiliary classifier."""
     dtype: str = "float32"
     """Dtype policy: float32, mixed_bfloat16 or mixed_float16."""
-    weights: Path | None = None
-    """A GFFNet (.keras), a network of PyTorch (.pth, .pt, .tar, .safetensors) or folded ImageNet
-    weights (.npz); random if None."""
+    weights: Literal["imagenet"] | Path | None = None
+    """imagenet, for the backbone; or a file: a GFFNet (.keras), a network of PyTorch (.pth, .pt,
+    .tar, .safetensors) or keras.applications (.h5), folded weights (.npz); random if None."""
     partial: bool = False
     """Let what the weights do not hold, or in another shape, stay random, and list it."""
     frozen_stages: int = 0

@@ -19,6 +19,7 @@ import keras
 
 from gff_keras.data import evaluation_dataset, open_records, training_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
+from gff_keras.sharing import metadata
 from gff_keras.training import checkpoints, multi_worker, run_folder, strategy
 from gff_keras.training.averaging import ValidateAverage
 from gff_keras.training.checkpointing import Checkpoints
@@ -151,6 +152,7 @@ def _model(run):
     recipe = run.recipe
     with run.devices.scope():
         model = recipe.model(run.labels.num_classes)
+    model.metadata = metadata(run.labels, recipe.fields())
     if recipe.weights is not None and not run.checkpoint:
         batches = training_dataset(**run.training_data(0, cache=False))
         report = load_weights(model, recipe.weights, batches, partial=recipe.partial)

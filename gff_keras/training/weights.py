@@ -3,11 +3,12 @@
 import zipfile
 from pathlib import Path
 
-from gff_keras.evaluation.prediction import load_model
 from gff_keras.pretrained import torch_file
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
+from gff_keras.pretrained.imagenet import load_imagenet
 from gff_keras.pretrained.report import LoadReport, fitting
 from gff_keras.pretrained.torch_names import load_torch
+from gff_keras.sharing import load_model
 
 CALIBRATION_BATCHES = 32
 
@@ -17,9 +18,11 @@ def load_weights(model, path, batches=None, *, partial=False):
 
     Args:
         model: `GFFNet`.
-        path: the .keras file of a GFFNet, whose weights are found by their names; .pth, .pt, .tar
-            or .safetensors of a network of PyTorch (`gff_keras.pretrained.torch_names`); or .npz of
-            folded ImageNet weights for the backbone (`gff_keras.pretrained.folded`).
+        path: "imagenet", for the backbone (`gff_keras.pretrained.imagenet`), or the file that it
+            fetches from keras.applications, .h5; the .keras file of a GFFNet, whose weights are
+            found by their names; .pth, .pt, .tar or .safetensors of a network of PyTorch
+            (`gff_keras.pretrained.torch_names`); or .npz of folded ImageNet weights for the
+            backbone (`gff_keras.pretrained.folded`).
         batches: data set of pairs (images, labels). The normalisation behind folded weights is
             measured on it, which training needs and inference does not.
         partial: take what fits. What does not fit stays as it is, random in a new network.
@@ -28,29 +31,37 @@ def load_weights(model, path, batches=None, *, partial=False):
         `LoadReport`.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file; OSError: ImageNet weights cannot be fetched.
         ValueError: the file is of another kind, nothing in it fits or, without `partial`, not all;
             lists name and shape on both sides. Nothing was changed then.
     """
+    normalize = model.get_layer("normalize")
+    if str(path) == "imagenet":
+        return load_imagenet(model.backbone, normalize, partial=partial)
     path = Path(path)
     if _is_checkpoint(path):
         raise ValueError(
             f"{path} is a checkpoint of a run; give {path.absolute().parents[1] / 'last.keras'}, "
             "or go on with the run by --resume."
         )
+    if path.suffix == ".h5":
+        return load_imagenet(model.backbone, normalize, path, partial)
     if path.suffix == ".npz":
         report = load_folded_resnet(model.backbone, path, partial)
+        normalize.assign()  # torchvision's mean
         if batches is not None:
-            normalize = model.get_layer("normalize")
             images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
             calibrate(model.backbone, images, report.loaded)
         return report
     if path.suffix in torch_file.SUFFIXES:
-        return load_torch(model, path, partial)
+        report = load_torch(model, path, partial)
+        normalize.assign()
+        return report
     if path.suffix != ".keras":
         raise ValueError(
-            f"{path}: give weights as the .keras file of a GFFNet, as a file of PyTorch "
-            f"({', '.join(torch_file.SUFFIXES)}) or as a folded .npz."
+            f"{path}: give weights as 'imagenet', as the .keras file of a GFFNet, as a file of "
+            f"PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
+            "folded .npz."
         )
     found = {weight.path: weight for weight in load_model(path).weights}
     own = {weight.path: weight for weight in model.weights}

@@ -1,5 +1,7 @@
 import json
+import re
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -63,7 +65,7 @@ def test_a_subclassed_model(rng):
 def test_named_levels_are_taken_from_stride_4_on():
     images, maps = trunk()
     model = keras.Model(images, maps[-1])
-    model.pyramid_outputs = {"P3": maps[2], "P1": maps[0], "P2": maps[1]}
+    model.pyramid_outputs = {"P2": maps[2], "P0": maps[0], "P1": maps[1]}  # names are names
     assert [x.shape[-1] for x in as_backbone(model).outputs] == [6, 8]
 
 
@@ -142,6 +144,15 @@ def test_sizes_count_that_the_model_is_built_for():
     pooled = keras.layers.AveragePooling2D(2)(maps[-1])
     with pytest.raises(ValueError, match="output 3 is 6x8 .* rounded up; .* one size"):
         as_backbone(keras.Model(images, [*maps, pooled]))
+
+
+def test_the_example_of_the_docs(rng):
+    text = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+    names: dict = {}
+    exec(re.search(r"```python\n(import keras\n.*?)```", text, re.DOTALL)[1], names)
+    assert [x.shape[1] for x in names["backbone"].outputs] == [64, 32, 16, 8]
+    x = rng.integers(0, 256, (1, 256, 512, 3), "uint8")
+    assert names["model"](x)["logits"].shape == (1, 256, 512, 19)
 
 
 def test_names_and_strides():

@@ -1,9 +1,11 @@
 import functools
 
+import keras
 import numpy as np
 import pytest
 
 from gff_keras.backbones import RESNETS, resnet
+from gff_keras.backbones.resnet import DeepStem
 
 built = functools.cache(resnet)
 
@@ -47,8 +49,24 @@ def test_dilated_features_contain_those_of_the_strided_network(rng, name, stride
         )
 
 
+def test_deep_stem(rng, tmp_path):
+    """An odd size; saved, loaded and frozen as one layer."""
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, DeepStem(name="stem")(images))
+    assert model.count_params() == 9 * (3 * 64 + 64 * 64 + 64 * 128) + 8 * 64
+    x = rng.normal(size=(2, 21, 34, 3)).astype("float32")
+    assert model(x).shape == (2, 11, 17, 128)
+    model(x, training=True)  # moves the statistics
+    model.save(tmp_path / "stem.keras")
+    loaded = keras.saving.load_model(tmp_path / "stem.keras")
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+    model.get_layer("stem").trainable = False
+    assert model.trainable_weights == []
+
+
 def test_unknown_arguments():
-    with pytest.raises(ValueError, match="resnet19.*resnet18"):
-        resnet("resnet19")
+    for name in ("resnet19", "resnet18_v1.5", "resnet50_"):
+        with pytest.raises(ValueError, match=f"{name}.*resnet18.*resnet152_deep"):
+            resnet(name)
     with pytest.raises(ValueError, match="output_stride=4"):
         resnet("resnet18", 4)

@@ -123,15 +123,22 @@ def test_layers_and_parameters(monkeypatch):
     assert trainable == 105_070_912
 
 
+def test_a_saved_network_computes_the_same(rng, narrow, tmp_path):
+    backbone = narrow(8, "mixed_bfloat16")
+    backbone.save(tmp_path / "backbone.keras")
+    loaded = keras.saving.load_model(tmp_path / "backbone.keras")
+    x = rng.normal(size=(1, 33, 40, 3)).astype("float32")
+    for ours, theirs in zip(loaded(x), backbone(x), strict=True):
+        assert ours.dtype == "bfloat16"
+        np.testing.assert_array_equal(np.array(ours, "float32"), np.array(theirs, "float32"))
+
+
 def test_dropout_drops_whole_channels(rng, narrow):
-    """And a saved network keeps that, and its dtype policy."""
-    backbone = narrow(32, "mixed_bfloat16")
-    copy = keras.Model.from_config(backbone.get_config())
-    x = np.ones((2, 5, 7, 64), "float32") + rng.random((2, 5, 7, 64), "float32")
+    backbone = narrow(32)
+    x = rng.uniform(1, 2, (2, 5, 7, 64)).astype("float32")
     for name, rate in (("mod6", 0.3), ("mod7", 0.5)):
-        layer = copy.get_layer(f"{name}.block1.convs.dropout")
-        assert (layer.rate, layer.dtype_policy.name) == (rate, "mixed_bfloat16")
+        layer = backbone.get_layer(f"{name}.block1.convs.dropout")
+        assert layer.rate == rate
         kept = np.array(layer(x, training=True)) != 0
         assert (kept == kept[:, :1, :1]).all() and 0 < kept.mean() < 1
-    assert len([x for x in copy.layers if isinstance(x, keras.layers.Dropout)]) == 2
-    assert {x.dtype for x in copy.outputs} == {"bfloat16"}
+    assert len([x for x in backbone.layers if isinstance(x, keras.layers.Dropout)]) == 2

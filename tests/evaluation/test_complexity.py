@@ -67,22 +67,29 @@ def test_table_adds_up():
 
 
 @pytest.mark.parametrize(
-    "path, inside, name",
+    "path, name",
     [
-        ("conv1_conv/kernel", True, "backbone stem"),
-        ("v2_stack_2_block1_1_conv/kernel", True, "backbone stage 3"),
-        ("somebodys_conv/kernel", True, "backbone"),
-        ("gffnet_segmenter/gff_3/gate_1/Conv2D", False, "gated fully fusion"),
-        ("gated_fpn/gate_1/kernel", False, "feature pyramid"),
-        ("refine_2_1/conv/Conv2D", False, "refinement"),
-        ("concat/refine_1/kernel", False, "plain fusion"),
-        ("reduce_context/conv/kernel", False, "reduce context"),
-        ("context/pool_1/Conv2D", False, "context"),
-        ("something/else", False, "other"),
+        ("gffnet_segmenter/gff_3/gate_1/Conv2D", "gated fully fusion"),
+        ("gated_fpn/gate_1/kernel", "feature pyramid"),
+        ("refine_2_1/conv/Conv2D", "refinement"),
+        ("concat/refine_1/kernel", "plain fusion"),
+        ("reduce_context/conv/kernel", "reduce context"),
+        ("context/pool_1/Conv2D", "context"),
+        ("something/else", "other"),
     ],
 )
-def test_block_names(path, inside, name):
-    assert block_name(path, inside) == name
+def test_block_names(path, name):
+    assert block_name(path) == name
+
+
+def test_blocks_of_the_backbone():
+    stages = ("conv1", ("conv2", "pool2"))
+    assert block_name("conv1_conv/kernel", stages) == "backbone stem"
+    assert block_name("gffnet_segmenter/densenet121_1/pool2_conv_1/Conv2D", stages) == (
+        "backbone stage 1"
+    )
+    assert block_name("somebodys_conv/kernel", stages) == "backbone"
+    assert block_name("conv1_conv/kernel", ()) == "backbone"
 
 
 def test_table_3_of_one_backbone():

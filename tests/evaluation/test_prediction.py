@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gff_keras.data import LabelSet
-from gff_keras.evaluation.prediction import Predictor, load_model, load_predictor
+from gff_keras.evaluation.prediction import Predictor, load_predictor
 from gff_keras.evaluation.views import Views
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -64,8 +64,24 @@ def test_a_run_folder_tells_labels_and_size(run_folder, records):
     assert load_predictor(run_folder / "last.keras", (9, 8))[0].image_size == (9, 8)
 
 
-def test_a_model_alone_gets_generic_names(run_folder, tmp_path):
+def test_a_model_alone_tells_what_its_run_did(run_folder, tmp_path):
     shutil.copy(run_folder / "last.keras", tmp_path / "alone.keras")
+    predictor, labels = load_predictor(tmp_path / "alone.keras", views=Views("sliding"))
+    beside, expected = load_predictor(run_folder, views=Views("sliding"))
+    assert labels == expected == LabelSet.load(run_folder / "labels.json")
+    assert predictor.settings == beside.settings
+    assert predictor.views.crop_size == (33, 41)
+    predictor.model.metadata["recipe"]["image_size"] = [20, 30]
+    predictor.model.save(tmp_path / "alone.keras")
+    assert load_predictor(tmp_path / "alone.keras")[0].image_size == (20, 30)
+    predictor.model.metadata["recipe"]["image_size"] = "wide"
+    predictor.model.save(tmp_path / "alone.keras")
+    with pytest.raises(ValueError, match=r"The recipe in \S+alone.keras does not tell the image_s"):
+        load_predictor(tmp_path / "alone.keras")
+
+
+def test_a_model_that_carries_nothing_gets_generic_names(tiny_model, tmp_path):
+    tiny_model().save(tmp_path / "alone.keras")
     predictor, labels = load_predictor(tmp_path / "alone.keras")
     assert labels.classes == ("class 0", "class 1", "class 2")
     assert len(set(labels.palette)) == 3
@@ -81,9 +97,12 @@ def test_windows_have_the_size_of_training(run_folder):
     (run_folder / "recipe.json").write_text('{"image_size": null}')
     with pytest.raises(ValueError, match=r"recipe\.json does not tell the crop_size"):
         load_predictor(run_folder / "last.keras", views=sliding)
-    (run_folder / "recipe.json").unlink()
+
+
+def test_windows_of_an_unknown_size(tiny_model, tmp_path):
+    tiny_model().save(tmp_path / "alone.keras")
     with pytest.raises(ValueError, match=r"no recipe\.json beside .*; give --crop_size"):
-        load_predictor(run_folder / "last.keras", views=sliding)
+        load_predictor(tmp_path / "alone.keras", views=Views("sliding"))
 
 
 @pytest.mark.parametrize("views", [Views("sliding"), Views(flip=True), Views(scales=(2,))])
@@ -104,25 +123,3 @@ def test_damaged_files_beside_the_model_are_named(run_folder, name, text):
     (run_folder / name).write_text(text)
     with pytest.raises(ValueError, match=name):
         load_predictor(run_folder / "last.keras")
-
-
-def test_models_that_are_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.keras does not exist"):
-        load_model(tmp_path / "none.keras")
-    garbage = tmp_path / "garbage.keras"
-    for content in (b"", b"no model at all", b"PK\x03\x04 cut"):
-        garbage.write_bytes(content)
-        with pytest.raises(ValueError, match="garbage.keras is no .keras archive") as error:
-            load_model(garbage)
-        assert "\n" not in str(error.value)
-    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    other.save(tmp_path / "other.keras")
-    with pytest.raises(ValueError, match="other.keras holds a Sequential, not a GFFNet"):
-        load_model(tmp_path / "other.keras")
-
-
-def test_a_model_cut_short_is_refused(run_folder):
-    path = run_folder / "last.keras"
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="last.keras is no .keras archive, or is cut short"):
-        load_model(path)

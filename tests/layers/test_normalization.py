@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -11,6 +12,28 @@ def test_zero_mean_unit_variance_of_imagenet(rng, dtype):
     expected = (images / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert y.dtype == "float32"
     np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_constants_of_another_source_are_saved(rng, tiny_model, tmp_path):
+    model = tiny_model()
+    count = len(model.trainable_weights)
+    mean, std = rng.uniform(90, 150, 3), rng.uniform(0.5, 80, 3)
+    model.get_layer("normalize").assign(mean, std)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras").get_layer("normalize")
+    images = rng.integers(0, 256, (2, 5, 6, 3), "uint8")
+    np.testing.assert_allclose(loaded(images), (images - mean) / std, rtol=1e-5, atol=1e-5)
+    assert count == len(model.trainable_weights) and loaded.trainable_weights == []
+
+
+def test_constants_are_float32_under_any_policy(rng):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        layer = ImageNormalization()
+        y = layer(rng.integers(0, 256, (1, 5, 6, 3), "uint8"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [w.dtype for w in layer.weights] == ["float32"] * 2 and y.dtype == "float32"
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -63,11 +63,12 @@ def mean_iou(logits, labels):
 )
 def test_fit_learns_with_keras_optimizers(compiled, images, labels, optimizer):
     model = compiled(optimizer)
-    before = model.get_weights()
+    learnt = [weight for weight in model.weights if not weight.path.startswith("normalize")]
+    before = [weight.numpy() for weight in learnt]
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
     history = model.fit(batches, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0] - 0.02
-    changed = [np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)]
+    changed = [np.abs(a - b).max() for a, b in zip(before, learnt, strict=True)]
     assert all(change > 0 for change in changed)
 
 

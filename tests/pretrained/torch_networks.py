@@ -1,4 +1,8 @@
-"""torchvision's ResNets and semseg's PSPNet in PyTorch, in the names of their state dicts."""
+"""Networks in PyTorch, in the names of their state dicts.
+
+torchvision's ResNets, semseg's PSPNet and Wider-ResNet-38 (A2) with its normalisation and ReLU in
+one module, as NVIDIA publishes it.
+"""
 
 import torch
 from torch import nn
@@ -118,6 +122,66 @@ class PSPNet(nn.Module):
         size = images.shape[2:]
         logits, aux = self.cls(torch.cat(maps, 1)), self.aux(x_3)
         return _resize(logits, size, True), _resize(aux, size, True)
+
+
+class WiderResNet(nn.Module):
+    """Wider-ResNet-38 A2 of output stride 8, with `1 / narrow` of its channels."""
+
+    MODULES = ((3, (128, 128)), (3, (256, 256)), (6, (512, 512)), (3, (512, 1024)))
+    MODULES += ((1, (512, 1024, 2048)), (1, (1024, 2048, 4096)))
+
+    def __init__(self, narrow=1):
+        super().__init__()
+        self.mod1 = nn.Sequential()
+        self.mod1.add_module("conv1", nn.Conv2d(3, 64, 3, padding=1, bias=False))
+        channels = 64
+        for number, (blocks, filters) in enumerate(self.MODULES, start=2):
+            dilation = {5: 2, 6: 4, 7: 4}.get(number, 1)
+            widths = [n // narrow for n in filters]
+            module = nn.Sequential()
+            for i in range(1, blocks + 1):
+                stride = 2 if number == 4 and i == 1 else 1
+                module.add_module(f"block{i}", WideBlock(channels, widths, stride, dilation))
+                channels = widths[-1]
+            self.add_module(f"mod{number}", module)
+        self.bn_out = _norm_relu(channels)
+        self.classifier = nn.Sequential()
+        self.classifier.add_module("fc", nn.Linear(channels, 10))
+
+    def forward(self, x):
+        x = self.mod2(F.max_pool2d(self.mod1(x), 3, 2, 1))
+        features = [self.mod3(F.max_pool2d(x, 3, 2, 1))]
+        for module in (self.mod4, self.mod5):
+            features.append(module(features[-1]))
+        return [*features, self.bn_out(self.mod7(self.mod6(features[-1])))]
+
+
+class WideBlock(nn.Module):
+    def __init__(self, channels, widths, stride, dilation):
+        super().__init__()
+        self.bn1 = _norm_relu(channels)
+        self.convs = nn.Sequential()
+        sizes = (3, 3) if len(widths) == 2 else (1, 3, 1)
+        for i, (before, after, size) in enumerate(
+            zip([channels, *widths], widths, sizes, strict=False), start=1
+        ):
+            if i > 1:
+                self.convs.add_module(f"bn{i}", _norm_relu(before))
+            rate = dilation if size == 3 else 1
+            steps = stride if i == 1 else 1
+            conv = nn.Conv2d(before, after, size, steps, rate * (size // 2), rate, bias=False)
+            self.convs.add_module(f"conv{i}", conv)
+        self.proj_conv = None
+        if stride != 1 or channels != widths[-1]:
+            self.proj_conv = nn.Conv2d(channels, widths[-1], 1, stride, bias=False)
+
+    def forward(self, x):
+        y = self.bn1(x)
+        return self.convs(y) + (x if self.proj_conv is None else self.proj_conv(y))
+
+
+def _norm_relu(channels):
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
 
 
 def _head(channels, width, classes):

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from gff_keras.data import evaluation_dataset
+from gff_keras.data import LabelSet, evaluation_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
-from gff_keras.evaluation.prediction import load_model
+from gff_keras.sharing import load_model
 from gff_keras.training import train
 from gff_keras.training.averaging import averaged_weights
 from tests.tiny import eagerly
@@ -50,6 +50,8 @@ def test_each_file_says_which_weights_it_holds(averaged, records):
             np.testing.assert_array_equal(a, b)
         assert mean_iou(raw, records) == pytest.approx(history["val_mean_iou"][-1], abs=1e-6)
     best = load_model(recipe.out / "best.keras")
+    for network in (raw, average, best):
+        assert network.labels == LabelSet.from_records(records) and network.recipe["ema"] == 0.6
     assert mean_iou(best, records) == pytest.approx(max(history["val_mean_iou"]), abs=1e-6)
     for a, b in zip(model.weights, average.weights, strict=True):
         np.testing.assert_array_equal(a, b)

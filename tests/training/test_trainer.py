@@ -12,7 +12,7 @@ from PIL import Image
 
 from gff_keras.data import LabelSet, evaluation_dataset
 from gff_keras.evaluation.metrics import SegmentationMetrics
-from gff_keras.evaluation.prediction import load_model
+from gff_keras.sharing import load_model
 from gff_keras.training import train
 from gff_keras.training.losses import SegmentationCrossEntropy
 

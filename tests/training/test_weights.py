@@ -83,7 +83,7 @@ def test_what_one_side_lacks_is_listed(source, tiny_model):
 
 def test_files_of_another_kind(tiny_model, tmp_path):
     model = tiny_model(3)
-    for name in ("w.h5", "w.weights.h5", "w.onnx"):
+    for name in ("w.hdf5", "w.onnx"):
         with pytest.raises(ValueError, match=rf"{name}: give .* \.keras .* \.npz"):
             gff.load_weights(model, tmp_path / name)
     for name in ("none.keras", "none.npz"):
