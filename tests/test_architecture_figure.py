@@ -63,7 +63,10 @@ def test_dilations(graph):
     assert [stage.convolutions for stage in read.stages] == [5, 5, 5, 5]  # stem, shortcuts
 
 
-@pytest.mark.parametrize("context", ["ppm", "aspp", "dense_aspp", None])
+@pytest.mark.parametrize(
+    "context",
+    ["ppm", *(pytest.param(x, marks=pytest.mark.slow) for x in ("aspp", "dense_aspp", None))],
+)
 def test_every_network_is_drawn(graph, tiny_model, context):
     from architecture_figure import Drawing
 
