@@ -154,7 +154,7 @@ def info(
     Args:
         model: .keras file, folder or hf://USER/NAME; without it, the network that the other
             options describe.
-        backbone: one of resnet18, resnet34, resnet50, resnet101, resnet152, densenet121 and
+        backbone: a name in gff_keras.backbones.BACKBONES, such as resnet18, densenet121 or
             wider_resnet38.
         num_classes: number of classes.
         context: ppm, aspp, dense_aspp or None.
@@ -165,10 +165,12 @@ def info(
         filters: channels of the fused features.
         size: height and width of the image that operations are counted for.
         table3: instead, compare the plain network, with GFF and with GFF and DFP on every backbone,
-            as the paper's Table 3 does.
+            as the paper's Table 3 does; of the other options only size counts.
     """
     if min(size) < 1:
         raise ValueError(f"size={size} must be positive: height and width in pixels.")
+    if table3 and model:
+        raise ValueError(f"--table3 is of all backbones; leave {model} out.")
     if table3:
         print(cost_table(size=size))
         return

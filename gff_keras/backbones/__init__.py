@@ -1,7 +1,5 @@
 """Feature extractors: Keras models from images to a list of features, finest level first."""
 
-import keras
-
 from gff_keras.backbones.densenet import densenet121
 from gff_keras.backbones.features import as_backbone, strides_of
 from gff_keras.backbones.resnet import OUTPUT_STRIDES, RESNETS, resnet
@@ -65,12 +63,6 @@ def stages(backbone):
     Each is a string or a tuple of strings, as `str.startswith` takes it. None for a backbone that
     is not of `build`.
     """
-    names = [layer.name for layer in backbone.layers if layer.weights]
-    for prefixes in _STAGES.values():
-        if all(name.startswith(_flat(prefixes)) for name in names):
-            return prefixes
-    return None
-
-
-def _flat(prefixes):
-    return tuple(keras.tree.flatten(prefixes))
+    if backbone.name not in BACKBONES:
+        return None
+    return next(names for family, names in _STAGES.items() if backbone.name.startswith(family))

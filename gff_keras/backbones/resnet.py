@@ -1,6 +1,6 @@
 """Dilated ResNets: keras-cv's ResNetBackbone, rewritten for dense prediction.
 
-The only file that imports keras_cv. What it returns is made of this project's and Keras's layers,
+Only this package imports keras_cv. What it returns is made of this project's and Keras's layers,
 so a saved model loads without keras_cv.
 """
 

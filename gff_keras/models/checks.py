@@ -34,7 +34,9 @@ def _listed(choices):
 def check_gated(fusion):
     """Raise ValueError unless the network has gates."""
     if fusion != "gff":
-        raise ValueError(f"fusion={fusion!r} has no gates; build GFFNet with fusion='gff'.")
+        raise ValueError(
+            f"fusion={fusion!r} has no gates to look at; build GFFNet with fusion='gff'."
+        )
 
 
 def checked_gates(zero, fusion, levels):

@@ -1,7 +1,7 @@
 """GFFNet: the network of "GFF: Gated Fully Fusion for Semantic Segmentation" (AAAI 2020), Fig. 3.
 
-images -> normalise -> dilated ResNet -> X_1 .. X_4                  strides 4, 8, 8, 8
-X_4 -> pyramid pooling -> y_0                                        context
+images -> normalise -> dilated backbone -> X_1 .. X_4                strides 4, 8, 8, 8
+X_4 -> pyramid pooling, or another context -> y_0                    context
 X_1 .. X_4 -> gated fully fusion (Eq. 5) -> refine -> X~_1 .. X~_4   details
 y_0, X~_l -> dense feature pyramid (Eq. 6) -> y_1 .. y_4
 [y_0, y_1 .. y_4] at stride 4 -> 1x1 convolution -> logits at image size

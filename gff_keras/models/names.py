@@ -25,5 +25,5 @@ def backbone_name(name):
     """Return a backbone's name as papers write it: resnet18 -> ResNet-18."""
     for prefix, written in _BACKBONES:
         if name.startswith(prefix):
-            return name.replace(prefix, written, 1)
+            return name.replace(prefix, written, 1).replace("_", " ")
     return name

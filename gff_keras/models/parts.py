@@ -28,7 +28,7 @@ def add_context(layer, context, x, stride, dropout):
     if context == "ppm":
         return layer(layers.PyramidPooling, dropout=dropout, name="context")(x)
     if context == "aspp":
-        rates = [rate * 8 // stride for rate in ASPP_RATES]
+        rates = [max(1, rate * 8 // stride) for rate in ASPP_RATES]
         return layer(layers.ASPP, rates, dropout=dropout, name="context")(x)
     if context == "dense_aspp":
         return layer(layers.DenseASPP, dropout=dropout, name="context")(x)

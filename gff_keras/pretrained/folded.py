@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from gff_keras.pretrained.report import LoadReport, fitting
-from gff_keras.pretrained.torch_names import torch_module
+from gff_keras.pretrained.torch_names import check_variant, torch_module
 
 
 def load_folded_resnet(backbone, path, partial=False):
@@ -28,8 +28,9 @@ def load_folded_resnet(backbone, path, partial=False):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an .npz file, nothing in it fits the backbone or, without `partial`, not
-            all; lists name and shape on both sides. Nothing was changed then.
+        ValueError: not an .npz file, of a ResNet with its strides elsewhere, nothing in it fits the
+            backbone or, without `partial`, not all; lists name and shape on both sides. Nothing
+            was changed then.
     """
     arrays = _read_npz(Path(path))
     names = [layer.name for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
@@ -40,6 +41,7 @@ def load_folded_resnet(backbone, path, partial=False):
         own[f"{source}.weight"] = (filters, channels, height, width)
         own[f"{source}.bias"] = (filters,)
     found = {name: array.shape for name, array in arrays.items() if not name.startswith("fc.")}
+    check_variant(backbone, arrays, path)
     fits = fitting(path, found, own, partial)
     loaded = [n for n, s in sources.items() if f"{s}.weight" in fits and f"{s}.bias" in fits]
     used = set()

@@ -109,7 +109,8 @@ def fetch(name):
     if name not in _FILES:
         raise ValueError(
             f"weights='imagenet' is not known for a backbone named {name!r}, only for "
-            f"{', '.join(_FILES)}; give the file of its authors (.pth) as weights."
+            f"{', '.join(_FILES)}; load the file of its authors (.pth) by "
+            "gff_keras.load_weights(model, FILE) or --weights FILE."
         )
     url, file_hash = _FILES[name]
     file = url.rpartition("/")[2]
@@ -120,7 +121,8 @@ def fetch(name):
         reason = str(error).rpartition(" -- ")[2].rstrip(".")
         raise OSError(
             f"the ImageNet weights of {name} cannot be fetched from {url} ({reason}); put that "
-            f"file at {home / 'models' / file}, or give its path as weights."
+            f"file at {home / 'models' / file}, or load it by gff_keras.load_weights(model, FILE) "
+            "or --weights FILE."
         ) from error
 
 

@@ -82,7 +82,7 @@ def load_torch(model, path, partial=False):
     weights = {torch_name(w.path): w for w in own_weights if not w.path.startswith("normalize/")}
     found = {n: a.shape for n, a in arrays.items() if not n.startswith(_CLASSIFIERS)}
     own = {name: _torch_shape(weight) for name, weight in weights.items()}
-    _check_variant(backbone, arrays, path)
+    check_variant(backbone, arrays, path)
     fits = fitting(path, found, own, partial)
     for name in fits:
         array = arrays[name]
@@ -127,7 +127,7 @@ def _torch_shape(weight):
     return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
 
 
-def _check_variant(backbone, names, path):
+def check_variant(backbone, names, path):
     """A bottleneck's stride is in its first 1x1 convolution or its 3x3: no shape shows which."""
     layers = {layer.name: layer for layer in backbone.layers}
     if "layer2.0.conv3.weight" not in names or "v2_stack_1_block1_3_conv" not in layers:

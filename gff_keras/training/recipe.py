@@ -43,7 +43,7 @@ class Recipe:
     """Split to validate on after every epoch; training goes without where it is absent."""
 
     backbone: str = "resnet101"
-    """resnet18, resnet34, resnet50, resnet101 or resnet152."""
+    """A name in gff_keras.backbones.BACKBONES, such as resnet18, densenet121 or wider_resnet38."""
     context: str | None = "ppm"
     """ppm (pyramid pooling), aspp, dense_aspp or None."""
     fusion: str | None = "gff"

@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+from gff_keras.backbones import BACKBONES
 from gff_keras.pretrained import torch_file
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 from gff_keras.pretrained.imagenet import load_imagenet
@@ -63,12 +64,35 @@ def load_weights(model, path, batches=None, *, partial=False):
             f"PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
             "folded .npz."
         )
-    found = {weight.path: weight for weight in load_model(path).weights}
+    source = load_model(path)
+    _check_backbones(source.backbone.name, model.backbone.name, path)
+    found = {weight.path: weight for weight in source.weights}
     own = {weight.path: weight for weight in model.weights}
+    if not _same_shape(model.backbone.weights, found):
+        # The mean that images are normalised with goes with the weights behind it.
+        found, own = _without_normalization(found), _without_normalization(own)
     loaded = fitting(path, _shapes(found), _shapes(own), partial)
     for name in loaded:
         own[name].assign(found[name])
     return LoadReport(loaded, _without(own, loaded), _without(found, loaded))
+
+
+def _check_backbones(found, own, path):
+    """Variants of a ResNet have the same shapes, but strides in other convolutions."""
+    if found != own and {found, own} <= {*BACKBONES} and found.split("_")[0] == own.split("_")[0]:
+        raise ValueError(
+            f"{path} has the backbone {found!r}, the network {own!r}, whose strides or stem are "
+            f"others; build the network with backbone={found!r}."
+        )
+
+
+def _same_shape(weights, found):
+    """Whether any of the weights is found in its shape."""
+    return any(w.path in found and found[w.path].shape == w.shape for w in weights)
+
+
+def _without_normalization(weights):
+    return {path: w for path, w in weights.items() if not path.startswith("normalize/")}
 
 
 def _is_checkpoint(path):

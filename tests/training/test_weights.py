@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 import gff_keras as gff
+from gff_keras import layers
 from gff_keras.data import Augmentation, training_dataset
 from gff_keras.pretrained.torch_names import torch_module
 from gff_keras.training import checkpoints
+from gff_keras.training.weights import _check_backbones
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,28 @@ def test_folded_weights_are_calibrated_on_batches(rng, records, tmp_path):
     expected = conv.predict_on_batch(images).mean((0, 1, 2))
     mean = model.backbone.get_layer("conv1_bn").moving_mean
     np.testing.assert_allclose(mean, expected, atol=1e-4)
+
+
+def test_variants_of_a_resnet_are_told_apart():
+    """resnet50 and resnet50_v1.5 have the same names and shapes."""
+    with pytest.raises(ValueError, match="m.keras .* network with backbone='resnet50_v1.5'"):
+        _check_backbones("resnet50_v1.5", "resnet50", "m.keras")
+    for found, own in (("resnet50", "resnet50"), ("functional_1", "functional_2")):
+        _check_backbones(found, own, "m.keras")
+
+
+def test_another_backbones_normalization_is_not_taken(tiny_model, tmp_path):
+    images = x = keras.Input((None, None, 3))
+    features = []
+    for filters, strides in ((5, 4), (6, 2), (7, 1)):
+        x = layers.Conv2D(filters, 3, strides=strides, name=f"other_{filters}")(x)
+        features.append(x)
+    source = gff.GFFNet(keras.Model(images, features), 3, filters=4, aux_head=False, dfp=False)
+    source.get_layer("normalize").assign(mean=(1.0, 2.0, 3.0))
+    source.save(tmp_path / "other.keras")
+    model = tiny_model(3, aux_head=False)
+    mean = model.get_layer("normalize").mean.numpy()
+    report = gff.load_weights(model, tmp_path / "other.keras", partial=True)
+    biases = {"classifier/bias", *(f"gff/gate_{level}/bias" for level in (1, 2, 3))}
+    assert set(report.loaded) == biases  # one number each, or one per class
+    np.testing.assert_array_equal(model.get_layer("normalize").mean, mean)
