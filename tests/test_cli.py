@@ -19,6 +19,7 @@ import tyro
 from PIL import Image
 
 from gff_keras.cli import COMMANDS
+from gff_keras.evaluation import cost_table
 from gff_keras.evaluation.prediction import Predictor
 from gff_keras.evaluation.views import Views
 from gff_keras.export.command import FORMATS
@@ -320,6 +321,15 @@ def test_info(run, trained, model):
     status, out, _ = run("info", "--backbone", "resnet18", *flags)
     assert status == 0
     assert "12,622,035" in out  # PSPNet with ResNet-18 and 19 classes
+
+
+def test_info_table_3(run, refused, model, monkeypatch):
+    monkeypatch.setattr(cost_table, "BACKBONES", ("resnet18", "resnet50_deep"))
+    status, out, _ = run("info", "--table3", "--size", "64", "96")
+    _, _, *rows = (line for line in out.splitlines() if line.startswith("|"))
+    assert status == 0 and all(row.startswith("| ResNet-18 | PSPNet") for row in rows)
+    assert [row.split(" | ")[2] for row in rows] == ["12.6", "17.6", "18.6"]
+    assert f"leave {model} out" in refused("info", model, "--table3")
 
 
 def test_a_damaged_record_is_named(refused, model, damaged, tmp_path):

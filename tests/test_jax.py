@@ -18,6 +18,8 @@ from PIL import Image
 import gff_keras as gff
 from gff_keras.data import evaluation_dataset
 from gff_keras.sharing import load_model
+from tests.models.test_contract import COMBINATIONS, randomized
+from tests.tiny import tiny_model
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,6 +56,20 @@ def run(model_file, batch_file):
 """
 
 ON_JAX = "\nimport sys\nnp.savez(sys.argv[3], **run(*sys.argv[1:3]))\n"
+
+COMBINATIONS_ON_JAX = """
+import sys
+from pathlib import Path
+import keras, numpy as np
+import gff_keras
+
+folder = Path(sys.argv[1])
+images = np.load(folder / "images.npy")
+logits = {
+    path.stem: keras.saving.load_model(path)(images)["logits"] for path in folder.glob("*.keras")
+}
+np.savez(folder / "found.npz", **logits)
+"""
 
 METRICS = """
 import numpy as np
@@ -214,6 +230,22 @@ def test_a_model_of_tensorflow_predicts_the_same(both):
         if name.startswith(("logits", "gate ")):
             np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=name)
     assert np.ptp(expected["logits"]) > 0.5  # the bound means something
+
+
+def test_every_combination_predicts_the_same(rng, tmp_path):
+    """Every context with every fusion, saved by TensorFlow."""
+    images, expected = rng.integers(0, 256, (2, 41, 57, 3), "uint8"), {}
+    np.save(tmp_path / "images.npy", images)
+    for context, fusion, dfp in COMBINATIONS:
+        model = randomized(tiny_model(4, context=context, fusion=fusion, dfp=dfp))
+        model.save(tmp_path / f"{context}-{fusion}-{dfp}.keras")
+        expected[f"{context}-{fusion}-{dfp}"] = model(images)["logits"].numpy()
+    on_jax(COMBINATIONS_ON_JAX, tmp_path)
+    found = dict(np.load(tmp_path / "found.npz"))
+    assert found.keys() == expected.keys() and len(found) == 44
+    for name, logits in expected.items():
+        tolerance = 1e-5 * np.abs(logits).max()
+        np.testing.assert_allclose(found[name], logits, rtol=0, atol=tolerance, err_msg=name)
 
 
 def test_a_step_is_the_same(both):

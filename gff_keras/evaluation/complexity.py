@@ -5,7 +5,8 @@ A multiplication and an addition count as two operations. What works element by 
 counts:
 
 - as the paper's formulas are written: each convolution kernel (k, k, C, F) costs 2 k k C F for
-  every pixel of the map that its layer puts out;
+  every pixel of the map that its layer puts out, and so does a dense kernel (C, F) at every
+  position, which backbones of other origin may have;
 - as they are computed, read off the TensorFlow graph. By exact algebra (see `MultiLevelConv` and
   `PyramidPooling`) these are fewer.
 """
@@ -82,13 +83,13 @@ def complexity(model, size):
         block.layers += not isinstance(layer, BatchNormalization)
         block.parameters += sum(math.prod(v.shape) for v in variables)
     segmenter = model.segmenter()
-    with _pixels_put_out(layers) as pixels:
+    with _positions_put_out(layers) as positions:
         forward = tf.function(lambda images: segmenter(images, training=False))
         graph = forward.get_concrete_function(tf.TensorSpec((1, *size, 3), "float32")).graph
     for layer in layers:
-        for kernel in (v for v in layer._trainable_variables if len(v.shape) == 4):
+        for kernel in (v for v in layer._trainable_variables if _is_kernel(v)):
             block = block_of(kernel.path, layer in backbone)
-            block.operations += 2 * math.prod(kernel.shape) * pixels.get(id(layer), 0)
+            block.operations += 2 * math.prod(kernel.shape) * positions.get(id(layer), 0)
     for op in graph.get_operations():
         if operations := _operations(op):
             inside = f"/{model.backbone.name}" in op.name
@@ -99,15 +100,15 @@ def complexity(model, size):
 
 
 @contextlib.contextmanager
-def _pixels_put_out(layers):
+def _positions_put_out(layers):
     """Context in which calls are recorded: {id of the layer: pixels of all maps it put out}."""
-    pixels: dict[int, int] = {}
+    positions: dict[int, int] = {}
 
     def recording(layer, call):
         def wrapped(*arguments, **options):
             y = call(*arguments, **options)
-            if not isinstance(y, (list, tuple)) and len(y.shape) == 4:
-                pixels[id(layer)] = pixels.get(id(layer), 0) + math.prod(y.shape[1:3])
+            if not isinstance(y, (list, tuple)):
+                positions[id(layer)] = positions.get(id(layer), 0) + math.prod(y.shape[1:-1])
             return y
 
         return wrapped
@@ -115,7 +116,7 @@ def _pixels_put_out(layers):
     for layer in layers:
         object.__setattr__(layer, "call", recording(layer, layer.call))
     try:
-        yield pixels
+        yield positions
     finally:
         for layer in layers:
             object.__delattr__(layer, "call")
@@ -163,10 +164,26 @@ def block_name(path, stages=None):
     return "backbone"
 
 
+def _is_kernel(variable):
+    """Whether it is one that the formulas tell the operations of."""
+    return "kernel" in variable.name and len(variable.shape) in (2, 4)
+
+
 def _operations(op):
-    if op.type == "Conv2D":
-        kernel_height, kernel_width, channels, _ = op.inputs[1].shape
-        return 2 * math.prod(op.outputs[0].shape) * kernel_height * kernel_width * channels
-    if op.type == "BatchMatMulV2":
-        return 2 * math.prod(op.outputs[0].shape) * op.inputs[0].shape[-1]
-    return 0
+    """Operations of one of TensorFlow's: 2 for every number put out and every term of its sum."""
+    if op.type in ("Conv2D", "DepthwiseConv2dNative"):
+        terms = math.prod(op.inputs[1].shape[: 3 if op.type == "Conv2D" else 2])
+    elif op.type in ("MatMul", "BatchMatMulV2"):
+        transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+        terms = op.inputs[0].shape[-2 if transposed else -1]
+    elif op.type == "Einsum":
+        inputs, output = op.get_attr("equation").decode().split("->")
+        lengths = dict(
+            pair
+            for labels, x in zip(inputs.split(","), op.inputs, strict=True)
+            for pair in zip(labels, x.shape, strict=True)
+        )
+        terms = math.prod(length for label, length in lengths.items() if label not in output)
+    else:
+        return 0
+    return 2 * math.prod(op.outputs[0].shape) * terms

@@ -38,6 +38,10 @@ class ImageNormalization(keras.layers.Layer):
         self.mean.assign(mean)
         self.std.assign(std)
 
+    def load_own_variables(self, store):
+        if store.keys():  # files written before mean and std were weights hold neither
+            super().load_own_variables(store)
+
     def call(self, images):
         if images.shape[-1] not in (3, None):  # one channel would be broadcast without a word
             raise ValueError(

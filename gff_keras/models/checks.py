@@ -27,6 +27,21 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, wei
         raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
 
 
+def check_output_stride(output_stride, name, stride):
+    """Raise ValueError if another output stride is asked for than that of a backbone given.
+
+    Args:
+        output_stride: the constructor's argument; its default, 8, asks for nothing.
+        name: of the backbone.
+        stride: of its last features.
+    """
+    if output_stride not in (8, stride):
+        raise ValueError(
+            f"output_stride={output_stride}: the features of backbone {name!r} end at stride "
+            f"{stride}; output_stride is for backbones given by name."
+        )
+
+
 def _listed(choices):
     return ", ".join(repr(choice) for choice in choices)
 
@@ -35,7 +50,7 @@ def check_gated(fusion):
     """Raise ValueError unless the network has gates."""
     if fusion != "gff":
         raise ValueError(
-            f"fusion={fusion!r} has no gates to look at; build GFFNet with fusion='gff'."
+            f"fusion={fusion!r} has no gates of Eq. 5; build GFFNet with fusion='gff'."
         )
 
 

@@ -13,7 +13,13 @@ from gff_keras import backbones, layers
 from gff_keras.data import LabelSet
 from gff_keras.layers.replicas import apart
 from gff_keras.models import parts
-from gff_keras.models.checks import check_arguments, check_gated, check_loss, checked_gates
+from gff_keras.models.checks import (
+    check_arguments,
+    check_gated,
+    check_loss,
+    check_output_stride,
+    checked_gates,
+)
 from gff_keras.models.metadata import as_json
 from gff_keras.pretrained.imagenet import load_imagenet
 
@@ -41,8 +47,8 @@ class GFFNet(keras.Model):
         dfp: add the dense feature pyramid (needs a fusion).
         aux_head: add `aux_logits`, a second prediction from the last feature but one; used by the
             training loss only.
-        output_stride: stride of the backbone's last features, 8 (the paper), 16 or 32. Not for a
-            backbone given as a model.
+        output_stride: stride of the backbone's last features, 8 (the paper), 16 or 32. A backbone
+            given as a model has its own.
         filters: channels of the fused features.
         input_shape: `(height, width, 3)`; None where unknown.
         dropout: rate before the classifier of the auxiliary head and after pyramid pooling.
@@ -98,6 +104,7 @@ class GFFNet(keras.Model):
         images = keras.Input(tuple(input_shape), name="images")
         x = backbone(normalize(images))  # [X_1 .. X_L], (B, H_l, W_l, C_l)
         strides = backbones.strides_of(backbone)
+        check_output_stride(output_stride, backbone.name, strides[-1])
         zero_gates = checked_gates(zero_gates, fusion, len(x))
         y_0 = parts.add_context(layer, context, x[-1], strides[-1], dropout)  # (B, H_L, W_L, C)
         if fusion is not None:  # [y_0, .., y_L], the finest last: it sets the size
@@ -121,7 +128,7 @@ class GFFNet(keras.Model):
         self.fusion = fusion
         self.dfp = dfp
         self.aux_head = aux_head
-        self.output_stride = output_stride
+        self.output_stride = strides[-1]
         self.filters = filters
         self.dropout = dropout
         self.aux_loss_weight = aux_loss_weight

@@ -18,7 +18,7 @@ def section(predictor, labels, data, split, groups, images, verbose):
     if model is None:
         return {"missing": "A TFLite file holds no gate maps; give the .keras file of the model."}
     if model.fusion != "gff":
-        return {"missing": "This network has no gates: it fuses no levels (PSPNet)."}
+        return {"missing": f"This network has no gates of Eq. 5: its fusion is {model.fusion!r}."}
     without = without_gates(predictor)
     of_each = -(-SHEETS // len(groups))
     examples = [example for group in groups for example in group["examples"][:of_each]]

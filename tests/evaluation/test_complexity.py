@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import pytest
 
 from gff_keras import GFFNet
@@ -53,6 +54,24 @@ def test_pspnet_has_neither_fusion_nor_pyramid():
     assert (classifier.operations, classifier.parameters) == (2 * 5 * 6 * 128 * 3, 128 * 3 + 3)
     assert not {"gated fully fusion", "refinement", "dense feature pyramid"} & set(blocks)
     assert "auxiliary head" not in blocks
+
+
+def test_a_backbone_of_depthwise_and_dense_kernels():
+    """As in ConvNeXt, with attention: heads h of d channels at n places."""
+    images = keras.Input((*SIZE, 3))
+    x = keras.layers.DepthwiseConv2D(5, strides=4, padding="same")(images)  # 9x12
+    fine = keras.layers.Dense(8)(x)
+    x = keras.layers.AveragePooling2D(2, padding="same")(fine)  # 5x6
+    places = keras.layers.Reshape((30, 8))(x)
+    attended = keras.layers.MultiHeadAttention(num_heads=2, key_dim=3)(places, places)
+    x = keras.layers.Reshape((5, 6, 8))(attended)
+    backbone = keras.Model(images, [fine, x], name="mine")
+    block = blocks_of(GFFNet(backbone, 3, context=None, fusion=None, dfp=False))["backbone"]
+    convolutions = 2 * 9 * 12 * (5 * 5 * 3 + 3 * 8)
+    projections = 2 * 30 * 4 * 8 * (2 * 3)  # query, key, value and output
+    attention = 2 * 2 * (2 * 30 * 30 * 3)  # products with keys, and sums of values
+    assert (block.operations, block.layers) == (convolutions, 6)
+    assert block.computed == convolutions + projections + attention
 
 
 def test_table_adds_up():

@@ -26,6 +26,16 @@ def test_constants_of_another_source_are_saved(rng, tiny_model, tmp_path):
     assert count == len(model.trainable_weights) and loaded.trainable_weights == []
 
 
+def test_files_from_before_mean_and_std_were_weights(rng, tiny_model, tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(ImageNormalization, "save_own_variables", lambda self, store: None)
+        model = tiny_model()
+        model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    images = rng.integers(0, 256, (1, 17, 26, 3), "uint8")
+    np.testing.assert_array_equal(loaded(images)["logits"], model(images)["logits"])
+
+
 def test_constants_are_float32_under_any_policy(rng):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -62,6 +62,13 @@ EACH_PART = (
     (None, "gated_fpn", False),
 )
 A_FEW = EACH_PART[3:6]
+EXPORTED = ("aspp", None, False)
+
+
+NETWORKS = {  # of the paper's Tables 4 and 8: trainable parameters of 19 classes
+    ("densenet121", "dense_aspp"): (12_428_691, 18_174_999, 19_094_551),
+    ("wider_resnet38", "aspp"): (137_118_899, 142_138_711, 143_058_263),
+}
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +157,23 @@ def test_gradient_reaches_every_weight(made, rng, combination):
     assert not unreached
 
 
-@pytest.mark.parametrize("combination", some(), ids=str)
+@pytest.mark.parametrize("combination", some(*A_FEW), ids=str)
+def test_half_the_width(made, rng, combination):
+    """As far from float32 as eight bits of mantissa are; loss and logits stay float32."""
+    model = made(combination)
+    half = gff.GFFNet.from_config({**model.get_config(), "dtype": "mixed_bfloat16"})
+    half.set_weights(model.get_weights())
+    x, y = images(rng, 2, 33, 47), rng.integers(0, CLASSES, (2, 33, 47))
+    full, logits = model(x)["logits"], half(x)["logits"]
+    assert logits.dtype == "float32"
+    assert 0 < np.abs(logits - full).mean() < 0.02 * np.ptp(full)
+    loss = gff.losses.SegmentationCrossEntropy()
+    half.compile(gff.optimizers.SGD(0.01), loss, run_eagerly=True)
+    assert np.isfinite(half.train_on_batch(x, y))
+    assert all(weight.dtype == "float32" for weight in half.weights)
+
+
+@pytest.mark.parametrize("combination", some(EXPORTED), ids=str)
 def test_exported_is_eager(made, rng, tmp_path, combination):
     """The SavedModel gives the model's confidence and classes, the TFLite file its classes."""
     model = made(combination)
@@ -165,3 +188,21 @@ def test_exported_is_eager(made, rng, tmp_path, combination):
     predictor = TFLitePredictor(path)
     classes = predictor.classes(x[0])
     assert (classes == logits[0].argmax(-1)).mean() > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", NETWORKS, ids=str)
+def test_networks_of_the_paper(rng, parts):
+    """At full size: counts, and logits of an image of odd size, which every part moves."""
+    backbone, context = parts
+    x, seen = images(rng, 1, 65, 97), []
+    fusions = ((None, False), ("gff", False), ("gff", True))
+    for count, (fusion, dfp) in zip(NETWORKS[parts], fusions, strict=True):
+        model = gff.GFFNet(backbone, context=context, fusion=fusion, dfp=dfp, aux_head=False)
+        assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == count
+        backbone = model.backbone
+        logits = model(x)["logits"].numpy()
+        assert logits.shape == (1, 65, 97, 19) and np.isfinite(logits).all()
+        for other in seen:
+            assert np.abs(logits - other).max() > 1e-3 * np.abs(other).max()
+        seen.append(logits)

@@ -107,30 +107,52 @@ def test_real_densenet121(rng, gff_data):
     check_features("densenet121", source, backbone, normalize, images)
 
 
-def test_resnet18_comes_from_torchvision(rng, tmp_path, monkeypatch):
-    plain = dict(fusion=None, dfp=False, aux_head=False)
-    model = gff.GFFNet("resnet18", 3, output_stride=32, **plain)
-    arrays = {}
-    for weight in model.backbone.weights:
-        array = rng.uniform(0.1, 1, weight.shape).astype("float32")
-        arrays[weight.path] = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-    arrays["fc.weight"] = np.zeros((1000, 512), "float32")
+@pytest.fixture
+def torchvision_resnet18(rng, tmp_path, monkeypatch):
+    """(arrays by our names, in our layout; what Keras was asked for) of torchvision's file."""
+    backbone, arrays = backbones.build("resnet18"), {}
+    for weight in backbone.weights:
+        arrays[weight.path] = rng.uniform(0.1, 1, weight.shape).astype("float32")
     path = tmp_path / "resnet18-f37072fd.pth"
-    write_arrays(path, {torch_name(name): array for name, array in arrays.items()})
+    file = {
+        torch_name(name): array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+        for name, array in arrays.items()
+    }
+    write_arrays(path, {**file, "fc.weight": np.zeros((1000, 512), "float32")})
     asked = []
     monkeypatch.setattr(keras.utils, "get_file", lambda *_, **__: asked.append(_) or str(path))
+    return arrays, asked
+
+
+def test_resnet18_comes_from_torchvision(torchvision_resnet18):
+    arrays, asked = torchvision_resnet18
+    plain = dict(fusion=None, dfp=False, aux_head=False)
+    model = gff.GFFNet("resnet18", 3, output_stride=32, **plain)
     normalize = model.get_layer("normalize")
     normalize.assign((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
     report = gff.load_weights(model, "imagenet")
-    assert asked == [(path.name, f"https://download.pytorch.org/models/{path.name}")]
+    file = "resnet18-f37072fd.pth"
+    assert asked == [(file, f"https://download.pytorch.org/models/{file}")]
     assert set(report.loaded) == {w.path for w in model.backbone.weights}
     assert (report.random, report.unused) == ((), ("fc.weight",))
     for weight in model.backbone.weights:
-        array = arrays[weight.path]
-        expected = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-        np.testing.assert_array_equal(weight, expected)
+        np.testing.assert_array_equal(weight, arrays[weight.path])
     np.testing.assert_allclose(normalize.mean, IMAGENET_MEAN)
     np.testing.assert_allclose(normalize.std, IMAGENET_STD)
+
+
+def test_a_new_network_takes_them_and_its_file_keeps_them(rng, tmp_path, torchvision_resnet18):
+    arrays, asked = torchvision_resnet18
+    model = gff.GFFNet("resnet18", 3, filters=8, weights="imagenet")
+    for weight in model.backbone.weights:
+        np.testing.assert_array_equal(weight, arrays[weight.path])
+    assert len(asked) == 1
+    model.backbone.get_layer("conv1_bn").beta.assign(rng.normal(size=64))  # as training does
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(asked) == 1
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_what_does_not_fit_is_listed_and_nothing_is_changed(resnet50):
