@@ -7,13 +7,19 @@ def reductions(shapes, filters, dtype):
     """Build one 1x1 convolution, BN, ReLU to `filters` channels for every level.
 
     Raises:
-        ValueError: less than two levels.
+        ValueError: less than two levels, maps that are not (B, H_l, W_l, C_l) with one B and known
+            C_l, or `filters` is not positive.
     """
-    if len(shapes) < 2 or not isinstance(shapes[0], (list, tuple)):
+    if filters < 1:
+        raise ValueError(f"filters={filters} must be positive.")
+    is_list = len(shapes) > 1 and isinstance(shapes[0], (list, tuple))
+    if not is_list or any(len(shape) != 4 or shape[-1] is None for shape in shapes):
         raise ValueError(
-            "A fusion takes a list of at least two feature maps, finest level first; received "
-            f"shapes {shapes}."
+            "A fusion takes a list of at least two feature maps (B, H, W, C), C known, finest "
+            f"level first; received shapes {shapes}."
         )
+    if len({shape[0] for shape in shapes} - {None}) > 1:  # one image would be fused with all
+        raise ValueError(f"All levels must be of the same images; received shapes {shapes}.")
     layers = [
         ConvBNReLU(filters, dtype=dtype, name=f"reduce_{level}")
         for level in range(1, len(shapes) + 1)

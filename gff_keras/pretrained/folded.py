@@ -91,7 +91,7 @@ def _read_npz(path):
         raise FileNotFoundError(f"Weights file {path} does not exist; give a folded .npz file.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: np.asarray(archive[name], "float32") for name in archive.files}
     except Exception as error:
         raise ValueError(
             f"{path} is not a readable .npz file of weights; give the folded ResNet archive."

@@ -123,8 +123,26 @@ def test_semantic_branch_upsamples_step_by_step(rng, x):
 
 @pytest.mark.parametrize("kind", [AdditionFusion, ConcatFusion, FeaturePyramid])
 def test_one_map_is_no_pyramid(rng, kind):
-    with pytest.raises(ValueError, match="list of at least two feature maps, finest level first"):
+    with pytest.raises(
+        ValueError, match=r"list of at least two feature maps .* finest level first"
+    ):
         kind(4)(rng.normal(size=(1, 5, 5, 3)))
+
+
+@pytest.mark.parametrize("kind", [AdditionFusion, ConcatFusion, FeaturePyramid])
+@pytest.mark.parametrize(
+    "shapes, message",
+    [
+        ([(5, 6, 3), (3, 3, 4)], r"feature maps \(B, H, W, C\), C known"),
+        ([(None, 5, 6, None), (None, 3, 3, 4)], r"feature maps \(B, H, W, C\), C known"),
+        ([(2, 5, 6, 3), (1, 3, 3, 4)], "All levels must be of the same images"),
+    ],
+)
+def test_maps_that_cannot_be_fused(kind, shapes, message):
+    with pytest.raises(ValueError, match=message):
+        kind(4).build(shapes)
+    with pytest.raises(ValueError, match="filters=-1 must be positive"):
+        kind(-1).build([(2, 5, 6, 3), (2, 3, 3, 4)])
 
 
 def test_factors_are_powers_of_two_and_one_for_each_level(rng, x):

@@ -1,5 +1,7 @@
 """The source network is written out here in plain TensorFlow, with PyTorch's padding."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -140,6 +142,10 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "text.npz").write_text("not an archive")
     with pytest.raises(ValueError, match="text.npz"):
         load_folded_resnet(backbone, tmp_path / "text.npz")
+    with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
+        archive.writestr("conv1.weight", "no array")
+    with pytest.raises(ValueError, match="zip.npz is not a readable .npz file"):
+        load_folded_resnet(backbone, tmp_path / "zip.npz")
     with pytest.raises(ValueError, match="no weight fits"):
         load_folded_resnet(backbone, write(tmp_path / "other.npz", {"a": np.ones(3)}))
 
