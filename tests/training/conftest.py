@@ -23,6 +23,7 @@ class Plain(TinyRecipe):
 RECIPE = Plain(
     Path({data!r}), Path("unused"), crop_size=(25, 31), learning_rate=0.02, batch_size=4, epochs=5,
     dropout=0.0,  # replicas draw other masks than one device
+    tensorboard_images=0, report=False,
 )
 """
 

@@ -30,7 +30,9 @@ def wait_for(path, workers):
 
 
 def test_two_workers_equal_one_process(uneven_recipe, start_workers, assert_same_run, tmp_path):
-    statuses, outputs, errors = ends(start_workers(uneven_recipe, "--out", tmp_path / "two"))
+    drawn = ("--tensorboard_images", "1", "--report")  # by the chief, and no other waits for ever
+    workers = start_workers(uneven_recipe, "--out", tmp_path / "two", *drawn)
+    statuses, outputs, errors = ends(workers)
     assert statuses == [0, 0], errors
     assert "2 replicas on 2 machines (CPU:0 on each), 2 images each\n" in outputs[0]
     assert "epoch" in outputs[0] and "epoch" not in outputs[1]  # the chief alone reports

@@ -117,6 +117,7 @@ def test_a_label_that_is_no_class_on_one_replica_stops_all(two_replicas, batch):
         model.fit(tf.data.Dataset.from_tensors((x, y)), verbose=0)
 
 
+@pytest.mark.slow  # one step of it is above, and two processes of one replica in test_multi_worker
 def test_a_run_on_two_replicas_equals_one_on_one_device(
     uneven_recipe, start, assert_same_run, tmp_path
 ):
