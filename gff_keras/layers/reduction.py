@@ -12,8 +12,8 @@ def reductions(shapes, filters, dtype):
     """
     if filters < 1:
         raise ValueError(f"filters={filters} must be positive.")
-    is_list = len(shapes) > 1 and isinstance(shapes[0], (list, tuple))
-    if not is_list or any(len(shape) != 4 or shape[-1] is None for shape in shapes):
+    is_list = isinstance(shapes, (list, tuple)) and len(shapes) > 1
+    if not (is_list and all(_is_map(shape) for shape in shapes)):
         raise ValueError(
             "A fusion takes a list of at least two feature maps (B, H, W, C), C known, finest "
             f"level first; received shapes {shapes}."
@@ -27,6 +27,10 @@ def reductions(shapes, filters, dtype):
     for layer, shape in zip(layers, shapes, strict=True):
         layer.build(shape)
     return layers
+
+
+def _is_map(shape):
+    return isinstance(shape, (list, tuple)) and len(shape) == 4 and shape[-1] is not None
 
 
 def reduce_all(layers, features, training):

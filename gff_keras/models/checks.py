@@ -21,9 +21,10 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, wei
             f"weights={weights!r} is not 'imagenet' or None; load files with "
             "gff_keras.load_weights(model, path)."
         )
-    if num_classes < 1 or filters < 1:
-        raise ValueError(f"num_classes={num_classes} and filters={filters} must be positive.")
-    if len(input_shape) != 3 or input_shape[-1] != 3:
+    for name, value in (("num_classes", num_classes), ("filters", filters)):
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a positive whole number.")
+    if not isinstance(input_shape, (list, tuple)) or len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
 
 

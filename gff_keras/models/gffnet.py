@@ -58,6 +58,7 @@ class GFFNet(keras.Model):
         metadata: what a saved file tells about itself, a dictionary that JSON can hold: `labels`,
             a label table, and `recipe` (docs/sharing.md).
         dtype: dtype policy, for example "mixed_bfloat16"; logits are float32 under any.
+        trainable: whether `fit` changes the weights.
 
     Returns a dictionary: `logits` (B, H, W, num_classes) and, with `aux_head`, `aux_logits`
     likewise.
@@ -82,8 +83,8 @@ class GFFNet(keras.Model):
         metadata=None,
         dtype=None,
         name="gffnet",
+        trainable=True,
         _layers_of=None,
-        **kwargs,
     ):
         check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
@@ -117,7 +118,7 @@ class GFFNet(keras.Model):
         outputs = {"logits": to_image_size([scores, images])}
         if aux_head:
             outputs["aux_logits"] = parts.auxiliary_head(layer, x[-2], images, num_classes, dropout)
-        super().__init__(inputs=images, outputs=outputs, name=name, **kwargs)
+        super().__init__(inputs=images, outputs=outputs, name=name, trainable=trainable)
         if weights:
             load_imagenet(backbone, normalize)
 

@@ -131,6 +131,7 @@ def test_one_map_is_no_pyramid(rng, kind):
 @pytest.mark.parametrize(
     "shapes, message",
     [
+        ([(2, 5, 6, 3), None], r"feature maps \(B, H, W, C\), C known"),
         ([(5, 6, 3), (3, 3, 4)], r"feature maps \(B, H, W, C\), C known"),
         ([(None, 5, 6, None), (None, 3, 3, 4)], r"feature maps \(B, H, W, C\), C known"),
         ([(2, 5, 6, 3), (1, 3, 3, 4)], "All levels must be of the same images"),

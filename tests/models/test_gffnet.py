@@ -216,10 +216,24 @@ def test_flip_equivariance(rng, model):
         ({"fusion": None}, "dfp=True"),
         ({"backbone": "vgg"}, "backbone='vgg'"),
         ({"num_classes": 0}, "num_classes=0"),
+        ({"num_classes": "5"}, "num_classes='5' must be a positive whole number"),
+        ({"filters": 2.5}, "filters=2.5 must be a positive whole number"),
         ({"input_shape": (64, 64, 1)}, r"\(64, 64, 1\)"),
+        ({"input_shape": None}, "input_shape=None"),
         ({"output_stride": 4}, "output_stride=4"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         small(**arguments)
+
+
+def test_a_misspelt_argument_is_no_argument(tiny_model):
+    with pytest.raises(TypeError, match="fuson"):
+        tiny_model(fuson="add")
+
+
+def test_output_stride_of_a_model_is_its_own(tiny_model):
+    assert tiny_model().output_stride == 8
+    with pytest.raises(ValueError, match="output_stride=32: .* end at stride 8"):
+        tiny_model(output_stride=32)
