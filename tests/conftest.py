@@ -74,7 +74,10 @@ def trained(tiny_recipe, tmp_path_factory):
     from gff_keras.training import train
 
     recipe = tiny_recipe(tmp_path_factory.mktemp("runs") / "tiny")
-    return recipe, *train(recipe, verbose=0)
+    result = recipe, *train(recipe, verbose=0)
+    files = sorted(recipe.out.rglob("*"))
+    yield result
+    assert sorted(recipe.out.rglob("*")) == files  # what a test adds, others would find
 
 
 @pytest.fixture

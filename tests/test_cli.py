@@ -337,7 +337,7 @@ def test_a_damaged_record_is_named(refused, model, damaged, tmp_path):
     sentence = (
         rf"error: {damaged}: record 'scene_\d' {place}: its image or label cannot be decoded; .*"
     )
-    error = refused("evaluate", model, "--data", damaged)
+    error = refused("evaluate", model, "--data", damaged, "--out", tmp_path / "scores.json")
     assert re.search(sentence, error) and "{{" not in error
     arguments = (*SMALL, "--data", damaged, "--out", tmp_path / "run", "--total_steps", "3")
     error = refused("train", "camvid_resnet18", *arguments)

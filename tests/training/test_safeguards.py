@@ -142,15 +142,17 @@ def test_a_sum_too_large_for_float32_is_no_reason_to_stop(batches):
 
 
 def test_a_step_that_loss_scaling_leaves_out_goes_on(batches):
+    """Every step: gradients of a million times 2**127 are past float32, and halves of that are."""
     inner = gff.optimizers.SGD(0.1)
-    model = network(keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**127))
-    before = model.trainable_weights[-1].numpy()
+    scaling = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**127)
+    model = network(scaling, loss_weights=1e6)
+    before = [weight.numpy() for weight in model.trainable_weights]
     history = fit(model, first(batches, BAD), StopAtNonFiniteLoss()).history
     assert np.isfinite(history["loss"]).all()
-    assert float(model.optimizer.dynamic_scale) < 2.0**127  # so steps were left out
-    assert int(inner.iterations) < BAD
-    if int(inner.iterations) == 0:
-        np.testing.assert_array_equal(model.trainable_weights[-1], before)
+    assert float(scaling.dynamic_scale) == 2.0 ** (127 - BAD)
+    assert int(inner.iterations) == 0
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
 
 
 def test_a_validation_loss_that_is_not_finite_stops(batches, tmp_path):
