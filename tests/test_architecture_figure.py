@@ -77,8 +77,27 @@ def test_every_network_is_drawn(graph, tiny_model, context):
         texts = {text.get_text() for text in drawing.canvas.axes.texts}
         assert {"1/4 · 12", "1/8 · 16", "1/8 · 20", "1 · 3"} <= texts
         tensors = [drawing.graph.image, *(y for p in drawing.graph.parts for y in p.outputs)]
+        assert 5 <= len(drawing.chips)  # the features, the scores and more
         assert set(drawing.chips) <= {id(tensor) for tensor in tensors}
         drawing.canvas.close()
+
+
+def test_flows_are_the_formulas(graph, tiny_model):
+    """Who sends to whom, the levels numbered from the finest; the context is the fourth."""
+    from architecture import blocks
+
+    def flows(name, **arguments):
+        part = by_name(graph.read(tiny_model(aux_head=False, **arguments)))[name]
+        return {sender: set(to) for sender, to in blocks._flows(part, blocks._rows(part))}
+
+    assert flows("gff") == {1: {2, 3}, 2: {1, 3}, 3: {1, 2}}
+    assert flows("dfp") == {4: {3, 2, 1}, 3: {2, 1}, 2: {1}}
+    for fusion in ("fpn", "gated_fpn"):
+        assert flows(fusion, fusion=fusion) == {4: {3}, 3: {2}, 2: {1}}
+    for fusion in ("add", "concat"):
+        assert flows(fusion, fusion=fusion) == {3: {1}, 2: {1}}
+    plain = flows("decoder", fusion=None, dfp=False, context="aspp")
+    assert list(plain.values()) == [{1}]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ FUSIONS = (
     layers.ConcatFusion,
     layers.AdditionFusion,
     layers.FeaturePyramid,
+    layers.GatedFeaturePyramid,
     layers.DeepLabDecoder,
 )
 FOLLOWING = (layers.DenseFeaturePyramid, layers.SemanticBranch)
@@ -158,7 +159,7 @@ def _flows(part, rows):
     falling = rows[::-1]
     if isinstance(part.layer, layers.GatedFullyFusion):
         return [(i, [level for level in rows if level != i]) for i in falling]
-    if isinstance(part.layer, layers.FeaturePyramid):
+    if isinstance(part.layer, (layers.FeaturePyramid, layers.GatedFeaturePyramid)):
         return [(coarse, [fine]) for coarse, fine in itertools.pairwise(falling)]
     if isinstance(part.layer, layers.DenseFeaturePyramid):
         return [(level, falling[i + 1 :]) for i, level in enumerate(falling[:-1])]

@@ -13,7 +13,7 @@ from gff_keras.layers.convolution import Conv2D, ConvBNReLU
 from gff_keras.layers.multi_level_conv import MultiLevelConv
 
 ASPP_RATES = (12, 24, 36)  # at output stride 8; half of them at 16
-DENSE_ASPP_RATES = (3, 6, 12, 18, 24)
+DENSE_ASPP_RATES = (3, 6, 12, 18, 24)  # likewise
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -34,17 +34,17 @@ class ASPP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.rates = tuple(rates)
         self.filters = filters
-        self.rate = dropout
+        self.dropout = dropout
         dtype = self.dtype_policy
         self.point = ConvBNReLU(filters, dtype=dtype, name="point")
         self.dilated = [
-            ConvBNReLU(filters, 3, dilation_rate=rate, dtype=dtype, name=f"rate_{rate}")
-            for rate in self.rates
+            ConvBNReLU(filters, 3, dilation_rate=rate, dtype=dtype, name=f"dilated_{i}")
+            for i, rate in enumerate(self.rates, start=1)
         ]
         self.mean = ConvBNReLU(filters, dtype=dtype, name="mean")
         self.join = MultiLevelConv(filters, dtype=dtype, name="join")
         self.bn = BatchNormalization(dtype=dtype, name="bn")
-        self.dropout = keras.layers.Dropout(dropout, dtype=dtype)
+        self.drop = keras.layers.Dropout(dropout, dtype=dtype)
 
     def build(self, input_shape):
         for branch in (self.point, *self.dilated, self.mean):
@@ -60,7 +60,7 @@ class ASPP(keras.layers.Layer):
         maps = [branch(x, training=training) for branch in (self.point, *self.dilated)]
         maps.append(ops.broadcast_to(mean, ops.shape(maps[0])))
         y = ops.relu(self.bn(self.join(maps), training=training))
-        return self.dropout(y, training=training)
+        return self.drop(y, training=training)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
@@ -70,7 +70,7 @@ class ASPP(keras.layers.Layer):
             **super().get_config(),
             "rates": self.rates,
             "filters": self.filters,
-            "dropout": self.rate,
+            "dropout": self.dropout,
         }
 
 
@@ -122,25 +122,27 @@ class DenseASPP(keras.layers.Layer):
     """Dilated 3x3 convolutions in a row, each of which sees the input and all before it.
 
     The input is reduced to half its channels (1x1 convolution, BN, ReLU), as the published network
-    does between DenseNet and DenseASPP. Each block is a 1x1 convolution to `bottleneck` channels,
-    BN, ReLU, and a dilated 3x3 convolution to `filters` channels, of BN and ReLU of what it sees.
+    does between DenseNet and DenseASPP. A block is BN, ReLU, 1x1 convolution to `bottleneck`
+    channels, BN, ReLU, dilated 3x3 convolution to `filters` channels with bias; the first begins
+    with its 1x1 convolution, since the reduced input comes from BN and ReLU. The numbers of
+    channels are those that its authors give DenseNet-121 (they give DenseNet-161 128 and 512).
 
     Args:
         rates: dilations.
         filters: channels that each block adds.
         bottleneck: channels between the two convolutions of a block.
-        dropout: rate after each block and at the end.
+        dropout: rate at which whole channels are dropped, after each block and at the end.
 
     Call with (B, H, W, C); returns (B, H, W, C // 2 + len(rates) * filters).
     """
 
-    def __init__(self, rates=DENSE_ASPP_RATES, filters=128, bottleneck=512, dropout=0.1, **kwargs):
+    def __init__(self, rates=DENSE_ASPP_RATES, filters=64, bottleneck=128, dropout=0.1, **kwargs):
         super().__init__(**kwargs)
         self.rates = tuple(rates)
         self.filters = filters
         self.bottleneck = bottleneck
-        self.rate = dropout
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = dropout
+        self.drop = keras.layers.SpatialDropout2D(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         dtype = self.dtype_policy
@@ -148,11 +150,11 @@ class DenseASPP(keras.layers.Layer):
         self.reduce = ConvBNReLU(channels, dtype=dtype, name="reduce")
         self.reduce.build(input_shape)
         self.norms, self.points, self.dilated = [], [], []
-        for i, rate in enumerate(self.rates):
-            seen = (*input_shape[:-1], channels + i * self.filters)
-            norm = BatchNormalization(dtype=dtype, name=f"bn_{rate}") if i else None
-            point = ConvBNReLU(self.bottleneck, dtype=dtype, name=f"point_{rate}")
-            dilated = Conv2D(self.filters, 3, dilation_rate=rate, dtype=dtype, name=f"rate_{rate}")
+        for i, rate in enumerate(self.rates, start=1):
+            seen = (*input_shape[:-1], channels + (i - 1) * self.filters)
+            norm = BatchNormalization(dtype=dtype, name=f"bn_{i}") if i > 1 else None
+            point = ConvBNReLU(self.bottleneck, dtype=dtype, name=f"point_{i}")
+            dilated = Conv2D(self.filters, 3, dilation_rate=rate, dtype=dtype, name=f"dilated_{i}")
             if norm:  # the first block's input has just been normalised
                 norm.build(seen)
             point.build(seen)
@@ -166,9 +168,9 @@ class DenseASPP(keras.layers.Layer):
         seen = self.reduce(x, training=training)
         for norm, point, dilated in zip(self.norms, self.points, self.dilated, strict=True):
             y = ops.relu(norm(seen, training=training)) if norm else seen
-            y = self.dropout(dilated(point(y, training=training)), training=training)
+            y = self.drop(dilated(point(y, training=training)), training=training)
             seen = ops.concatenate([seen, y], axis=-1)
-        return self.dropout(seen, training=training)
+        return self.drop(seen, training=training)
 
     def compute_output_shape(self, input_shape):
         channels = input_shape[-1] // 2 + len(self.rates) * self.filters
@@ -180,5 +182,5 @@ class DenseASPP(keras.layers.Layer):
             "rates": self.rates,
             "filters": self.filters,
             "bottleneck": self.bottleneck,
-            "dropout": self.rate,
+            "dropout": self.dropout,
         }

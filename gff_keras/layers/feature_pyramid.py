@@ -7,14 +7,12 @@ The second is Eq. 5 with the one sender that FPN has, the next coarser level aft
 In the paper's networks five maps are fused: the context map comes after the backbone's four.
 """
 
-import itertools
-
 import keras
-from keras import ops
 
-from gff_keras.layers.convolution import Conv2D, ConvBNReLU
-from gff_keras.layers.reduction import reduce_all, reductions
-from gff_keras.layers.resizing import resample, spatial_size
+from gff_keras.layers.convolution import ConvBNReLU
+from gff_keras.layers.gates import compute_gates, gate_convs
+from gff_keras.layers.reduction import checked_filters, reduce_all, reductions
+from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -33,29 +31,19 @@ class FeaturePyramid(keras.layers.Layer):
 
     def __init__(self, filters=256, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
+        self.filters = checked_filters(filters)
 
     def build(self, input_shape):
-        dtype = self.dtype_policy
-        self.laterals = reductions(input_shape, self.filters, dtype)
-        self.smooths = []
-        for level, shape in enumerate(input_shape, start=1):
-            smooth = ConvBNReLU(self.filters, 3, dtype=dtype, name=f"smooth_{level}")
-            smooth.build((*shape[:-1], self.filters))
-            self.smooths.append(smooth)
+        self.laterals = reductions(input_shape, self.filters, self.dtype_policy)
+        self.smooths = _smooths(input_shape, self.filters, self.dtype_policy)
         self.built = True
 
     def call(self, features, training=None):
-        fused = self.top_down(features, reduce_all(self.laterals, features, training))
-        return reduce_all(self.smooths, fused, training)
-
-    def top_down(self, features, x):
-        """Fuse the reduced features `x`, (B, H_l, W_l, filters), finest level first."""
-        del features  # the gates of `GatedFeaturePyramid` look at them
+        x = reduce_all(self.laterals, features, training)
         fused = [x[-1]]
         for x_l in x[-2::-1]:
             fused.append(x_l + resample(fused[-1], spatial_size(x_l)))
-        return fused[::-1]
+        return reduce_all(self.smooths, fused[::-1], training)
 
     def compute_output_shape(self, input_shape):
         return [(*shape[:-1], self.filters) for shape in input_shape]
@@ -65,32 +53,54 @@ class FeaturePyramid(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
-class GatedFeaturePyramid(FeaturePyramid):
-    """`FeaturePyramid` with the paper's gates on the top-down path."""
+class GatedFeaturePyramid(keras.layers.Layer):
+    """`FeaturePyramid` with the paper's gates on the top-down path.
+
+    Args:
+        filters: channels of every level.
+
+    Call with a list of features (B, H_l, W_l, C_l), finest level first; returns a list of
+    (B, H_l, W_l, filters).
+    """
+
+    def __init__(self, filters=256, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = checked_filters(filters)
 
     def build(self, input_shape):
-        super().build(input_shape)
-        self.gate_convs = [
-            Conv2D(1, 1, dtype=self.dtype_policy, name=f"gate_{level}")
-            for level in range(1, len(input_shape) + 1)
-        ]
-        for gate_conv, shape in zip(self.gate_convs, input_shape, strict=True):
-            gate_conv.build(shape)
+        self.laterals = reductions(input_shape, self.filters, self.dtype_policy)
+        self.smooths = _smooths(input_shape, self.filters, self.dtype_policy)
+        self.gate_convs = gate_convs(input_shape, self.dtype_policy)
+        self.built = True
 
     def gates(self, features):
         """Return the gate maps G_l, (B, H_l, W_l, 1) in [0, 1], finest level first."""
-        return [
-            ops.sigmoid(gate_conv(x_l))
-            for gate_conv, x_l in zip(self.gate_convs, features, strict=True)
-        ]
+        return compute_gates(self.gate_convs, features)
 
-    def top_down(self, features, x):
+    def call(self, features, training=None):
         g = self.gates(features)
+        x = reduce_all(self.laterals, features, training)
         fused = [(1 + g[-1]) * x[-1]]  # the coarsest level receives nothing
         for x_l, g_l, g_coarser in zip(x[-2::-1], g[-2::-1], g[:0:-1], strict=True):
             received = resample(g_coarser * fused[-1], spatial_size(x_l))
             fused.append((1 + g_l) * x_l + (1 - g_l) * received)
-        return fused[::-1]
+        return reduce_all(self.smooths, fused[::-1], training)
+
+    def compute_output_shape(self, input_shape):
+        return [(*shape[:-1], self.filters) for shape in input_shape]
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+def _smooths(shapes, filters, dtype):
+    """Build the 3x3 convolution, BN, ReLU of every level of a pyramid."""
+    smooths = []
+    for level, shape in enumerate(shapes, start=1):
+        smooth = ConvBNReLU(filters, 3, dtype=dtype, name=f"smooth_{level}")
+        smooth.build((*shape[:-1], filters))
+        smooths.append(smooth)
+    return smooths
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -143,7 +153,7 @@ class SemanticBranch(keras.layers.Layer):
                 factor = max(1, factor // 2)
                 x = resample(x, [-(-n // factor) for n in size])
             merged.append(x)
-        return list(itertools.accumulate(merged, ops.add))[-1]
+        return sum_resampled(merged, size)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:-1], self.filters)

@@ -6,8 +6,8 @@ X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w
 import keras
 from keras import ops
 
-from gff_keras.layers.convolution import Conv2D
-from gff_keras.layers.reduction import reduce_all, reductions
+from gff_keras.layers.gates import compute_gates, gate_convs
+from gff_keras.layers.reduction import checked_filters, reduce_all, reductions
 from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
 
@@ -28,25 +28,16 @@ class GatedFullyFusion(keras.layers.Layer):
 
     def __init__(self, filters=256, **kwargs):
         super().__init__(**kwargs)
-        if filters < 1:
-            raise ValueError(f"filters={filters} must be positive.")
-        self.filters = filters
+        self.filters = checked_filters(filters)
 
     def build(self, input_shape):
-        dtype = self.dtype_policy
-        levels = range(1, len(input_shape) + 1)
-        self.gate_convs = [Conv2D(1, 1, dtype=dtype, name=f"gate_{level}") for level in levels]
-        self.reductions = reductions(input_shape, self.filters, dtype)
-        for gate_conv, shape in zip(self.gate_convs, input_shape, strict=True):
-            gate_conv.build(shape)
+        self.reductions = reductions(input_shape, self.filters, self.dtype_policy)
+        self.gate_convs = gate_convs(input_shape, self.dtype_policy)
         self.built = True
 
     def gates(self, features, zero=()):
         """Return the gate maps G_l, (B, H_l, W_l, 1) in [0, 1], finest level first."""
-        g = [
-            ops.sigmoid(gate_conv(x_l))
-            for gate_conv, x_l in zip(self.gate_convs, features, strict=True)
-        ]
+        g = compute_gates(self.gate_convs, features)
         return [ops.zeros_like(g_l) if i in zero else g_l for i, g_l in enumerate(g, start=1)]
 
     def call(self, features, training=None, zero=()):

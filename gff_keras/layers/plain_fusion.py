@@ -14,7 +14,7 @@ from keras import ops
 from gff_keras.layers.batch_normalization import BatchNormalization
 from gff_keras.layers.convolution import ConvBNReLU
 from gff_keras.layers.multi_level_conv import MultiLevelConv
-from gff_keras.layers.reduction import reduce_all, reductions
+from gff_keras.layers.reduction import checked_filters, reduce_all, reductions
 from gff_keras.layers.resizing import spatial_size, sum_resampled
 
 
@@ -31,7 +31,7 @@ class ConcatFusion(keras.layers.Layer):
 
     def __init__(self, filters=256, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
+        self.filters = checked_filters(filters)
 
     def build(self, input_shape):
         dtype = self.dtype_policy
@@ -72,7 +72,7 @@ class AdditionFusion(keras.layers.Layer):
 
     def __init__(self, filters=256, **kwargs):
         super().__init__(**kwargs)
-        self.filters = filters
+        self.filters = checked_filters(filters)
 
     def build(self, input_shape):
         dtype = self.dtype_policy

@@ -84,9 +84,9 @@ class PyramidPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.bins = tuple(bins)
         self.filters = filters
-        self.rate = dropout
+        self.dropout = dropout
         self.transposed = False
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -115,7 +115,7 @@ class PyramidPooling(keras.layers.Layer):
         ]
         y = conv2d(x, kernel) + self.conv_upsampled(pooled, kernels, spatial_size(x))
         y = ops.relu(self.bn(y, training=training))
-        return self.dropout(y, training=training)
+        return self.drop(y, training=training)
 
     def pool(self, x):
         """Exact adaptive average pooling, (B, H, W, C) -> a list of (B, bins, bins, C)."""
@@ -177,5 +177,5 @@ class PyramidPooling(keras.layers.Layer):
             **super().get_config(),
             "bins": self.bins,
             "filters": self.filters,
-            "dropout": self.rate,
+            "dropout": self.dropout,
         }

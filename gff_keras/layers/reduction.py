@@ -3,15 +3,24 @@
 from gff_keras.layers.convolution import ConvBNReLU
 
 
+def checked_filters(filters):
+    """Return the number of channels that a fusion reduces its levels to.
+
+    Raises:
+        ValueError: it is not positive.
+    """
+    if filters < 1:
+        raise ValueError(f"filters={filters} must be positive.")
+    return filters
+
+
 def reductions(shapes, filters, dtype):
     """Build one 1x1 convolution, BN, ReLU to `filters` channels for every level.
 
     Raises:
-        ValueError: less than two levels, maps that are not (B, H_l, W_l, C_l) with one B and known
-            C_l, or `filters` is not positive.
+        ValueError: less than two levels, or maps that are not (B, H_l, W_l, C_l) with one B and
+            known C_l.
     """
-    if filters < 1:
-        raise ValueError(f"filters={filters} must be positive.")
     is_list = isinstance(shapes, (list, tuple)) and len(shapes) > 1
     if not (is_list and all(_is_map(shape) for shape in shapes)):
         raise ValueError(

@@ -22,7 +22,7 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, wei
             "gff_keras.load_weights(model, path)."
         )
     for name, value in (("num_classes", num_classes), ("filters", filters)):
-        if not isinstance(value, numbers.Integral) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name}={value!r} must be a positive whole number.")
     if not isinstance(input_shape, (list, tuple)) or len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")

@@ -51,7 +51,7 @@ class GFFNet(keras.Model):
             given as a model has its own.
         filters: channels of the fused features.
         input_shape: `(height, width, 3)`; None where unknown.
-        dropout: rate before the classifier of the auxiliary head and after pyramid pooling.
+        dropout: rate before the classifier of the auxiliary head and in the context.
         aux_loss_weight: weight of the auxiliary loss in `fit`.
         zero_gates: levels, 1 for the finest, whose gates are 0 (see `with_gates`).
         weights: "imagenet" to fetch those of the backbone (docs/pretrained.md); random if None.
@@ -91,7 +91,8 @@ class GFFNet(keras.Model):
 
         # === Layers ===
         if isinstance(backbone, str):
-            backbone = backbones.build(backbone, output_stride, input_shape, policy)
+            # Of any size, so that its strides can be read off, even where an image is smaller.
+            backbone = backbones.build(backbone, output_stride, dtype=policy)
         else:
             backbone = backbones.as_backbone(backbone)
         layer = parts.maker(policy, _layers_of)
@@ -108,12 +109,10 @@ class GFFNet(keras.Model):
         check_output_stride(output_stride, backbone.name, strides[-1])
         zero_gates = checked_gates(zero_gates, fusion, len(x))
         y_0 = parts.add_context(layer, context, x[-1], strides[-1], dropout)  # (B, H_L, W_L, C)
-        if fusion is not None:  # [y_0, .., y_L], the finest last: it sets the size
+        if fusion is None:
+            y = [parts.plain_decoder(layer, context, x, y_0)]
+        else:  # [y_0, .., y_L], the finest last: it sets the size
             y = parts.fuse(layer, fusion, x, y_0, strides, filters, dfp, zero_gates)
-        elif context == "aspp":
-            y = [layer(layers.DeepLabDecoder, name="decoder")([x[0], y_0])]
-        else:
-            y = [y_0]
         scores = classify(y)  # (B, H_1, W_1, num_classes)
         outputs = {"logits": to_image_size([scores, images])}
         if aux_head:
@@ -162,11 +161,17 @@ class GFFNet(keras.Model):
     def gates(self, images):
         """Return the gate maps of `images` (B, H, W, 3): a list of (B, H_l, W_l, 1), finest first.
 
+        A gated FPN has one more, of the context map.
+
         Raises:
-            ValueError: the network has no gates (`fusion` is not "gff").
+            ValueError: the network has no gates.
         """
+        x = self.features(images)
+        if self.fusion == "gated_fpn":
+            y_0 = self.get_layer("context")(x[-1], training=False) if self.context else x[-1]
+            return self.get_layer("gated_fpn").gates([*x, y_0])
         check_gated(self.fusion)
-        return self.get_layer("gff").gates(self.features(images), self.zero_gates)
+        return self.get_layer("gff").gates(x, self.zero_gates)
 
     def features(self, images):
         """Return the backbone's features X_1 .. X_L, (B, H_l, W_l, C_l), finest level first."""

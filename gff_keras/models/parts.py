@@ -7,7 +7,7 @@ symbolic tensors. Feature lists run from the finest level to the coarsest.
 import keras
 
 from gff_keras import layers
-from gff_keras.layers.atrous_pooling import ASPP_RATES
+from gff_keras.layers.atrous_pooling import ASPP_RATES, DENSE_ASPP_RATES
 
 CONTEXTS = ("ppm", "aspp", "dense_aspp", None)
 FUSIONS = ("gff", "concat", "add", "fpn", "gated_fpn", None)
@@ -25,14 +25,23 @@ def maker(policy, network=None):
 
 def add_context(layer, context, x, stride, dropout):
     """Return the context map y_0 of the coarsest features x, (B, H_L, W_L, C) of `stride`."""
+    if context is None:
+        return x
     if context == "ppm":
         return layer(layers.PyramidPooling, dropout=dropout, name="context")(x)
+    kind, published = {
+        "aspp": (layers.ASPP, ASPP_RATES),
+        "dense_aspp": (layers.DenseASPP, DENSE_ASPP_RATES),
+    }[context]
+    rates = [max(1, rate * 8 // stride) for rate in published]  # as many pixels at any stride
+    return layer(kind, rates, dropout=dropout, name="context")(x)
+
+
+def plain_decoder(layer, context, x, y_0):
+    """Return what a network without fusion classifies: y_0, or that of DeepLabV3+'s decoder."""
     if context == "aspp":
-        rates = [max(1, rate * 8 // stride) for rate in ASPP_RATES]
-        return layer(layers.ASPP, rates, dropout=dropout, name="context")(x)
-    if context == "dense_aspp":
-        return layer(layers.DenseASPP, dropout=dropout, name="context")(x)
-    return x
+        return layer(layers.DeepLabDecoder, name="decoder")([x[0], y_0])
+    return y_0
 
 
 def fuse(layer, fusion, x, y_0, strides, filters, dfp, zero_gates=()):

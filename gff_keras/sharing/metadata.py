@@ -50,7 +50,9 @@ def metadata_beside(path):
 def _without_folders(value, is_path):
     if isinstance(value, list | tuple):
         return [_without_folders(part, is_path) for part in value]
-    if not isinstance(value, str):
+    if isinstance(value, dict):
+        return {name: _without_folders(part, is_path) for name, part in value.items()}
+    if not isinstance(value, str) or not value:
         return value
     if PureWindowsPath(value).is_absolute():  # of another machine, perhaps
         return PureWindowsPath(value).name

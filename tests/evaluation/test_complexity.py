@@ -5,7 +5,7 @@ import math
 import keras
 import pytest
 
-from gff_keras import GFFNet
+from gff_keras import GFFNet, layers
 from gff_keras.evaluation.complexity import Block, block_name, complexity, table
 from gff_keras.evaluation.cost_table import cost_table
 
@@ -72,6 +72,22 @@ def test_a_backbone_of_depthwise_and_dense_kernels():
     attention = 2 * 2 * (2 * 30 * 30 * 3)  # products with keys, and sums of values
     assert (block.operations, block.layers) == (convolutions, 6)
     assert block.computed == convolutions + projections + attention
+
+
+def test_names_of_a_backbone_are_no_part_of_others():
+    """A backbone called "c" is not everything that begins with c."""
+    counts = []
+    for name in ("trunk", "c"):
+        images = x = keras.Input((None, None, 3))
+        maps = []
+        for filters, strides in ((4, 4), (6, 2)):
+            x = layers.Conv2D(filters, 3, strides=strides)(x)
+            maps.append(x)
+        network = GFFNet(keras.Model(images, maps, name=name), 3, filters=4)
+        counts.append({block.name: block.computed for block in complexity(network, SIZE)})
+    assert counts[0] == counts[1]
+    assert counts[0]["backbone"] == 2 * 9 * (9 * 12 * 3 * 4 + 5 * 6 * 4 * 6)
+    assert counts[0]["context"] > 0 and counts[0]["classifier"] > 0
 
 
 def test_table_adds_up():

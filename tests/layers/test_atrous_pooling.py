@@ -1,9 +1,13 @@
 """ASPP, its decoder and DenseASPP against NumPy."""
 
+import math
+
 import keras
 import numpy as np
+import pytest
 
-from gff_keras.layers import ASPP, DeepLabDecoder, DenseASPP
+from gff_keras import GFFNet
+from gff_keras.layers import ASPP, Conv2D, DeepLabDecoder, DenseASPP
 from tests.layers.test_convolution import convolve
 from tests.layers.test_pyramid_pooling import normalize
 from tests.layers.test_resizing import resampled
@@ -61,20 +65,46 @@ def test_dense_aspp(rng):
     np.testing.assert_allclose(y, seen, atol=1e-4)
 
 
-def test_published_rates_of_dense_aspp():
+def test_dense_aspp_as_published_for_densenet121():
+    """By its authors' cfgs/DenseASPP121.py: `d_feature0` 128, `d_feature1` 64 channels."""
     layer = DenseASPP()
     layer.build((None, None, None, 1024))
     assert [conv.dilation_rate[0] for conv in layer.dilated] == [3, 6, 12, 18, 24]
-    assert layer.compute_output_shape((1, 8, 8, 1024)) == (1, 8, 8, 512 + 5 * 128)
-    assert layer.points[0].conv.kernel.shape == (1, 1, 512, 512)
-    assert layer.points[4].conv.kernel.shape == (1, 1, 512 + 4 * 128, 512)
+    assert layer.compute_output_shape((1, 8, 8, 1024)) == (1, 8, 8, 512 + 5 * 64)
+    seen = [512 + i * 64 for i in range(5)]
+    assert [p.conv.kernel.shape for p in layer.points] == [(1, 1, c, 128) for c in seen]
+    # Kernels, scale and shift of every normalisation, and the last convolutions' biases.
+    parameters = 1024 * 512 + 2 * 512
+    parameters += sum(c * 128 + 2 * 128 + 9 * 128 * 64 + 64 for c in seen)
+    parameters += sum(2 * c for c in seen[1:])
+    assert sum(math.prod(w.shape) for w in layer.trainable_variables) == parameters
 
 
-def test_dropout_is_for_training(rng):
+@pytest.mark.parametrize("whole_channels", [False, True])
+def test_dropout_is_for_training(rng, whole_channels):
     x = rng.normal(size=(2, 6, 6, 8)).astype("float32")
-    for layer in (ASPP((2,), 64, dropout=0.5), DenseASPP((1,), 64, 6, dropout=0.5)):
-        still = layer(x)
-        np.testing.assert_array_equal(still, layer(x))
-        keras.utils.set_random_seed(0)
-        dropped = np.asarray(layer(x, training=True))
-        assert (dropped == 0).mean() > (np.asarray(still) == 0).mean() + 0.2
+    layer = DenseASPP((1,), 64, 6, dropout=0.5) if whole_channels else ASPP((2,), 64, dropout=0.5)
+    still = layer(x)
+    np.testing.assert_array_equal(still, layer(x))
+    keras.utils.set_random_seed(0)
+    dropped = np.asarray(layer(x, training=True)) == 0
+    assert dropped.mean() > (np.asarray(still) == 0).mean() + 0.2
+    gone = dropped.all((1, 2)).mean()  # share of channels
+    assert gone > 0.4 if whole_channels else gone < 0.1
+
+
+@pytest.mark.parametrize("stride, factor", [(8, 1), (16, 2), (32, 4)])
+def test_rates_of_a_network_follow_its_stride(stride, factor):
+    """Halved where stride 16 halves the grid; dropout is the network's."""
+    images = x = keras.Input((None, None, 3))
+    maps = []
+    for i, strides in enumerate((4, stride // 4)):
+        x = Conv2D(6 + i, 3, strides=strides)(x)
+        maps.append(x)
+    arguments = dict(fusion=None, dfp=False, aux_head=False, dropout=0.3)
+    for context, published in (("aspp", [12, 24, 36]), ("dense_aspp", [3, 6, 12, 18, 24])):
+        model = GFFNet(keras.Model(images, maps), 3, context=context, **arguments)
+        layer = model.get_layer("context")
+        assert list(layer.rates) == [max(1, rate // factor) for rate in published]
+        assert layer.dropout == layer.drop.rate == 0.3
+        assert len({w.path for w in model.weights}) == len(model.weights)

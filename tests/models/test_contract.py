@@ -1,5 +1,7 @@
 """What every network promises, whatever it is put together from."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -12,42 +14,74 @@ from gff_keras.models.parts import CONTEXTS, FUSIONS
 from tests.tiny import tiny_model
 
 CLASSES = 4
-PARAMETERS = {  # of the tiny network with this context and fusion; without and with the pyramid
-    ("ppm", "gff"): (50_621, 51_245),
-    ("ppm", "concat"): (49_290, 49_434),
-    ("ppm", "add"): (48_138, 48_282),
-    ("ppm", "fpn"): (87_658, 50_010),
-    ("ppm", "gated_fpn"): (87_715, 50_067),
-    ("ppm", None): (46_422,),
-    ("aspp", "gff"): (529_611, 530_235),
-    ("aspp", "concat"): (528_280, 528_424),
-    ("aspp", "add"): (527_128, 527_272),
-    ("aspp", "fpn"): (566_648, 529_000),
-    ("aspp", "gated_fpn"): (566_956, 529_308),
-    ("aspp", None): (1_816_344,),
-    ("dense_aspp", "gff"): (3_692_231, 3_692_855),
-    ("dense_aspp", "concat"): (3_690_900, 3_691_044),
-    ("dense_aspp", "add"): (3_689_748, 3_689_892),
-    ("dense_aspp", "fpn"): (3_729_268, 3_691_620),
-    ("dense_aspp", "gated_fpn"): (3_729_970, 3_692_322),
-    ("dense_aspp", None): (3_685_452,),
-    (None, "gff"): (48_491, 49_115),
-    (None, "concat"): (47_160, 47_304),
-    (None, "add"): (46_008, 46_152),
-    (None, "fpn"): (85_528, 47_880),
-    (None, "gated_fpn"): (85_600, 47_952),
-    (None, None): (44_232,),
-}
 COMBINATIONS = [
-    (*parts, dfp) for parts, counts in PARAMETERS.items() for dfp in (False, True)[: len(counts)]
+    (context, fusion, dfp)
+    for context in CONTEXTS
+    for fusion in FUSIONS
+    for dfp in ((False, True) if fusion else (False,))
+]
+# Channels of a backbone's levels, and its trainable parameters: torchvision's ResNet-18's and
+# keras.applications' DenseNet-121's without classifier, the others as their tests count them.
+BACKBONES = {
+    "tiny": ((12, 16, 20), sum(9 * a * b + b for a, b in itertools.pairwise((3, 8, 12, 16, 20)))),
+    "resnet18": ((64, 128, 256, 512), 11_176_512),
+    "densenet121": ((256, 512, 1024, 1024), 6_953_856),
+    "wider_resnet38": ((256, 512, 1024, 4096), 105_070_912),
+}
+OF_THE_PAPER = [  # Tables 3, 4 and 8, at full size
+    ("ppm", "gff", True, "resnet18"),
+    ("dense_aspp", "gff", True, "densenet121"),
+    ("aspp", "gff", True, "wider_resnet38"),
 ]
 
 
+def conv(size, channels, filters):
+    """Parameters of a convolution without bias, and of its normalisation."""
+    return size**2 * channels * filters + 2 * filters
+
+
+def head_parameters(channels, filters, classes, context, fusion, dfp):
+    """Parameters behind the backbone, without auxiliary head, by the papers' descriptions."""
+    c, f, deepest = channels, filters, channels[-1]
+    if context == "ppm":
+        y_0 = deepest // 4
+        total = 4 * conv(1, deepest, y_0) + conv(3, deepest + 4 * y_0, y_0)
+    elif context == "aspp":
+        y_0 = 256
+        branches = 2 * conv(1, deepest, 256) + 3 * conv(3, deepest, 256)
+        total = branches + conv(1, 5 * 256, 256)
+    elif context == "dense_aspp":
+        seen = [deepest // 2 + 64 * i for i in range(6)]
+        y_0 = seen[-1]
+        total = conv(1, deepest, seen[0]) + sum(2 * n for n in seen[1:-1])
+        total += sum(conv(1, n, 128) + 9 * 128 * 64 + 64 for n in seen[:-1])
+    else:
+        y_0, total = deepest, 0
+    if fusion is None:
+        if context == "aspp":  # DeepLabV3+'s decoder
+            total += conv(1, c[0], 48) + conv(3, 256 + 48, 256) + conv(3, 256, 256)
+        return total + (y_0 + 1) * classes
+    total += sum(conv(1, n, f) for n in (*c, y_0))  # every map is reduced
+    levels = 1 if fusion in ("concat", "add") else len(c)
+    total += {
+        "gff": sum(n + 1 for n in c) + 2 * levels * conv(3, f, f),
+        "concat": conv(3, len(c) * f, f) + conv(3, f, f),
+        "add": 2 * conv(3, f, f),
+        "fpn": (levels + 1) * conv(3, f, f),
+        "gated_fpn": sum(n + 1 for n in (*c, y_0)) + (levels + 1) * conv(3, f, f),
+    }[fusion]
+    if dfp:
+        total += sum(conv(1, (i + 1) * f, f) for i in range(1, levels + 1))
+    elif "fpn" in fusion:  # the semantic branch: one convolution where it is upsampled once at most
+        return total + (levels + 1) * conv(3, f, 128) + (128 + 1) * classes
+    return total + ((levels + 1) * f + 1) * classes
+
+
 def some(*quick):
-    """All combinations; those that are not quick are slow."""
+    """All combinations, and networks of the paper; those that are not quick are slow."""
     return [
         c if c in quick else pytest.param(c, marks=pytest.mark.slow, id=str(c))
-        for c in COMBINATIONS
+        for c in [*COMBINATIONS, *OF_THE_PAPER]
     ]
 
 
@@ -65,12 +99,6 @@ A_FEW = EACH_PART[3:6]
 EXPORTED = ("aspp", None, False)
 
 
-NETWORKS = {  # of the paper's Tables 4 and 8: trainable parameters of 19 classes
-    ("densenet121", "dense_aspp"): (12_428_691, 18_174_999, 19_094_551),
-    ("wider_resnet38", "aspp"): (137_118_899, 142_138_711, 143_058_263),
-}
-
-
 @pytest.fixture(scope="module")
 def made():
     """Function that makes the network of a combination, once."""
@@ -78,22 +106,25 @@ def made():
 
     def make(combination):
         if combination not in networks:
-            context, fusion, dfp = combination
-            networks[combination] = randomized(
-                tiny_model(CLASSES, context=context, fusion=fusion, dfp=dfp)
-            )
+            context, fusion, dfp, *backbone = combination
+            arguments = dict(context=context, fusion=fusion, dfp=dfp)
+            keras.utils.set_random_seed(0)
+            model = gff.GFFNet if backbone else tiny_model
+            networks[combination] = randomized(model(*backbone, num_classes=CLASSES, **arguments))
         return networks[combination]
 
     return make
 
 
 def randomized(model):
-    """The model, with no normalisation the identity and no bias zero."""
+    """The model, with no normalisation the identity, no bias zero and few ReLUs dead."""
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if weight.path.endswith(("gamma", "moving_variance")):
             weight.assign(rng.uniform(0.7, 1.3, weight.shape))
-        elif weight.path.endswith(("beta", "moving_mean", "bias")):
+        elif weight.path.endswith("beta"):
+            weight.assign(rng.normal(0.3, 0.1, weight.shape))
+        elif weight.path.endswith(("moving_mean", "bias")):
             weight.assign(rng.normal(0, 0.1, weight.shape))
     return model
 
@@ -103,15 +134,30 @@ def images(rng, *shape):
 
 
 def test_all_are_here():
-    assert set(PARAMETERS) == {(context, fusion) for context in CONTEXTS for fusion in FUSIONS}
-    assert set(EACH_PART) <= set(COMBINATIONS)
+    assert len(COMBINATIONS) == 44 and set(EACH_PART) <= set(COMBINATIONS)
+    for i, parts in enumerate((CONTEXTS, FUSIONS)):
+        assert {combination[i] for combination in EACH_PART} == set(parts)
 
 
 @pytest.mark.parametrize("combination", some(*EACH_PART), ids=str)
 def test_parameters(made, combination):
-    *parts, dfp = combination
-    weights = made(combination).trainable_variables
-    assert sum(int(np.prod(w.shape)) for w in weights) == PARAMETERS[tuple(parts)][dfp]
+    model = made(combination)
+    parts, backbone = combination[:3], (*combination, "tiny")[3]
+    channels, count = BACKBONES[backbone]
+    count += conv(3, channels[-2], 256) + (256 + 1) * CLASSES  # auxiliary head
+    count += head_parameters(channels, model.filters, CLASSES, *parts)
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == count
+
+
+def test_the_sums_by_hand_are_those_of_the_design():
+    """What GFF and its pyramid add to PSPNet on ResNet-101 and -18, as test_gffnet.py counts."""
+    for channels, (plain, gff_alone, whole) in (
+        ((256, 512, 1024, 2048), (65_583_699, 71_441_495, 72_361_047)),
+        ((64, 128, 256, 512), (12_622_035, 17_648_663, 18_568_215)),
+    ):
+        networks = (("ppm", None, False), ("ppm", "gff", False), ("ppm", "gff", True))
+        head = [head_parameters(channels, 256, 19, *network) for network in networks]
+        assert [n - head[0] for n in head] == [0, gff_alone - plain, whole - plain]
 
 
 @pytest.mark.parametrize("combination", some(*A_FEW), ids=str)
@@ -166,7 +212,10 @@ def test_half_the_width(made, rng, combination):
     x, y = images(rng, 2, 33, 47), rng.integers(0, CLASSES, (2, 33, 47))
     full, logits = model(x)["logits"], half(x)["logits"]
     assert logits.dtype == "float32"
-    assert 0 < np.abs(logits - full).mean() < 0.02 * np.ptp(full)
+    error = np.abs(logits - full).mean()
+    assert error < 0.02 * np.ptp(full)
+    # The classifier is of full width, and with neither context nor fusion all that there is.
+    assert (error > 0) == (combination[:2] != (None, None))
     loss = gff.losses.SegmentationCrossEntropy()
     half.compile(gff.optimizers.SGD(0.01), loss, run_eagerly=True)
     assert np.isfinite(half.train_on_batch(x, y))
@@ -191,16 +240,18 @@ def test_exported_is_eager(made, rng, tmp_path, combination):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", NETWORKS, ids=str)
-def test_networks_of_the_paper(rng, parts):
-    """At full size: counts, and logits of an image of odd size, which every part moves."""
-    backbone, context = parts
-    x, seen = images(rng, 1, 65, 97), []
-    fusions = ((None, False), ("gff", False), ("gff", True))
-    for count, (fusion, dfp) in zip(NETWORKS[parts], fusions, strict=True):
+@pytest.mark.parametrize("combination", OF_THE_PAPER, ids=str)
+def test_rows_of_the_papers_tables(rng, combination):
+    """Plain, with GFF and with GFF and DFP; every part moves the logits of an image of odd size."""
+    context, _, _, name = combination
+    channels, count = BACKBONES[name]
+    x, seen, backbone = images(rng, 1, 65, 97), [], name
+    for parts in ((context, None, False), (context, "gff", False), (context, "gff", True)):
+        _, fusion, dfp = parts
         model = gff.GFFNet(backbone, context=context, fusion=fusion, dfp=dfp, aux_head=False)
-        assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == count
         backbone = model.backbone
+        expected = count + head_parameters(channels, 256, 19, *parts)
+        assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == expected
         logits = model(x)["logits"].numpy()
         assert logits.shape == (1, 65, 97, 19) and np.isfinite(logits).all()
         for other in seen:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import gff_keras as gff
+from gff_keras.backbones import strides_of
 
 PARAMETERS = {  # of PSPNet, with the fusion, and with the dense feature pyramid, too
     "resnet101": (65_583_699, 71_441_495, 72_361_047),
@@ -106,6 +107,21 @@ def test_gates(rng, model):
     assert np.max(model.gates(x)[1]) < 1e-6
     assert np.abs(model(x)["logits"] - before).max() > 1e-3
     bias.assign(kept)
+
+
+def test_gates_of_a_gated_fpn(rng, tiny_model):
+    """Those of its layer: the backbone's levels, and the context map."""
+    model = tiny_model(fusion="gated_fpn", aux_head=False)
+    x = images(rng, 1, 33, 47)
+    gates = model.gates(x)
+    assert [g.shape for g in gates] == [(1, 9, 12, 1)] + 3 * [(1, 5, 6, 1)]
+    before = model(x)["logits"].numpy()
+    for level, conv in enumerate(model.get_layer("gated_fpn").gate_convs):
+        conv.bias.assign([-200.0])
+        assert np.max(model.gates(x)[level]) < 1e-6 < np.min(gates[level])
+    assert np.abs(model(x)["logits"] - before).max() > 1e-3
+    with pytest.raises(ValueError, match="fusion='gated_fpn' has no gates of Eq. 5"):
+        model.with_gates(zero=[1])
 
 
 def test_segmenter_gives_the_logits_alone(rng, model):
@@ -216,6 +232,7 @@ def test_flip_equivariance(rng, model):
         ({"fusion": None}, "dfp=True"),
         ({"backbone": "vgg"}, "backbone='vgg'"),
         ({"num_classes": 0}, "num_classes=0"),
+        ({"num_classes": True}, "num_classes=True must be a positive whole number"),
         ({"num_classes": "5"}, "num_classes='5' must be a positive whole number"),
         ({"filters": 2.5}, "filters=2.5 must be a positive whole number"),
         ({"input_shape": (64, 64, 1)}, r"\(64, 64, 1\)"),
@@ -231,6 +248,22 @@ def test_bad_arguments(arguments, message):
 def test_a_misspelt_argument_is_no_argument(tiny_model):
     with pytest.raises(TypeError, match="fuson"):
         tiny_model(fuson="add")
+
+
+@pytest.mark.parametrize("stride, side", [(8, 4), (16, 8), (32, 16)])
+def test_strides_where_the_image_is_smaller(rng, stride, side):
+    """Maps of one pixel fit several strides; the network has the one asked for, and keeps it."""
+    arguments = dict(input_shape=(side, side, 3), output_stride=stride, fusion="fpn", dfp=False)
+    model = small(**arguments)
+    assert model.output_stride == stride
+    strides = [min(2**k, stride) for k in (2, 3, 4, 5)]
+    assert strides_of(model.backbone) == strides
+    factors = [s // 4 for s in (*strides, stride)]
+    assert list(model.get_layer("semantic").factors) == factors
+    again = gff.GFFNet.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    x = images(rng, 1, side, side)
+    np.testing.assert_array_equal(again(x)["logits"], model(x)["logits"])
 
 
 def test_output_stride_of_a_model_is_its_own(tiny_model):

@@ -128,10 +128,14 @@ def test_a_file_alone_and_names_of_anybody(tiny_model, tmp_path):
     assert [row[2] for row in tables["Classes"]] == ["#010203", "#ff0010", "#070809"]
     assert "<script>" not in card and "<b>" not in card
     assert "carries no recipe" in card and "was not measured" in card
+    assert "Images may have any size." in card
     tiny_model().save(tmp_path / "m.keras")
     card = model_card(tmp_path / "m.keras")
     assert "carries no label table" in card
     assert [row[1] for row in parts(card)[1]["Classes"]] == ["class 0", "class 1", "class 2"]
+    tiny_model(input_shape=(None, 40, 3)).save(tmp_path / "m.keras")
+    card = model_card(tmp_path / "m.keras")
+    assert "any size" not in card and "takes images of any×40 (height × width) alone" in card
 
 
 @pytest.mark.parametrize("words", ["a\nb", "_x_", "a_b", "`c`", "[l](http://x)", "# h", "a\\|b"])

@@ -65,6 +65,8 @@ def test_no_path_of_this_machine_is_inside(tiny_recipe, trained, run_folder, tmp
         ("weights", "C:\\Users\\me\\a.npz", "a.npz"),
         ("weights", "imagenet", "imagenet"),
         ("weights", None, None),
+        ("weights", "", ""),
+        ("mine", {"deep": {"in": "/home/me/x"}}, {"deep": {"in": "x"}}),
         ("mine", "/home/me/x", "x"),
         ("mine", ["~/x", 1, "a/b"], ["x", 1, "a/b"]),
         ("dtype", "float32", "float32"),

@@ -1,0 +1,23 @@
+"""Gates of the backbone's features (paper, section "Gated Fully Fusion").
+
+    G_l = sigmoid(w_l * X_l + b_l)
+
+A 1x1 convolution on the feature with all its channels: one number in [0, 1] for every pixel.
+"""
+
+from keras import ops
+
+from gff_keras.layers.convolution import Conv2D
+
+
+def gate_convs(shapes, dtype):
+    """Build the convolution w_l, b_l of every level."""
+    convs = [Conv2D(1, 1, dtype=dtype, name=f"gate_{level}") for level in range(1, len(shapes) + 1)]
+    for conv, shape in zip(convs, shapes, strict=True):
+        conv.build(shape)
+    return convs
+
+
+def compute_gates(convs, features):
+    """Return the gates G_l of features (B, H_l, W_l, C_l): a list of (B, H_l, W_l, 1)."""
+    return [ops.sigmoid(conv(x_l)) for conv, x_l in zip(convs, features, strict=True)]
