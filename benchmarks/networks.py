@@ -3,9 +3,10 @@
     python benchmarks/networks.py
 
 The first table has every context and fusion on one backbone, the second the paper's networks on
-every backbone: 19 classes, one image of --size, float32, no auxiliary head. Times are the shortest
-of --repeats passes in TensorFlow's graph, and their ratio to the first network of the table, which
-is timed again before and after each (machines are noisy). docs/networks.md shows what it prints.
+every backbone: 19 classes, one image of --size, float32, no auxiliary head, in TensorFlow's graph.
+Machines are noisy, so a network takes turns with the first of the table for --repeats times: "of
+the first" is the median of the ratios and, in brackets, the middle half of them; ms is the median.
+docs/networks.md shows what it prints.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import time
 
+import numpy as np
 import tensorflow as tf
 import tyro
 
@@ -30,13 +32,13 @@ HEAD = (
 )
 
 
-def main(backbone: str = "resnet18", size: tuple[int, int] = (256, 256), repeats: int = 3):
+def main(backbone: str = "resnet18", size: tuple[int, int] = (256, 256), repeats: int = 9):
     """Measure.
 
     Args:
         backbone: of the first table.
         size: height and width of the image.
-        repeats: passes, of which the shortest counts.
+        repeats: passes of each network.
     """
     combinations = [
         (backbone, context, fusion, dfp)
@@ -64,14 +66,13 @@ def table(combinations, size, repeats):
         total = sum(complexity(model, size), Block("total"))
         forward = passes(model, size)
         first = first or forward
-        # The first is timed right before and after: what slows the machine slows both.
-        beside = [shortest(first, repeats)]
-        seconds = shortest(forward, repeats)
-        beside.append(shortest(first, repeats))
+        turns = np.array([[seconds(first), seconds(forward)] for _ in range(repeats)])
+        low, ratio, high = np.quantile(turns[:, 1] / turns[:, 0], (0.25, 0.5, 0.75))
         parts = (backbone_name(name), context or "-", fusion or "-", "yes" if dfp else "-")
         print(
             f"| {' | '.join(parts)} | {total.parameters / 1e6:.2f} | {total.operations / 1e9:.1f}"
-            f" | {total.computed / 1e9:.1f} | {seconds * 1e3:.0f} | {seconds / min(beside):.2f} |",
+            f" | {total.computed / 1e9:.1f} | {np.median(turns[:, 1]) * 1e3:.0f}"
+            f" | {ratio:.2f} ({low:.2f} - {high:.2f}) |",
             flush=True,
         )
 
@@ -85,14 +86,11 @@ def passes(model, size):
     return lambda: forward(image).numpy()
 
 
-def shortest(function, repeats):
-    """Seconds of the shortest of so many calls."""
-    durations = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        durations.append(time.perf_counter() - started)
-    return min(durations)
+def seconds(function):
+    """How long a call takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

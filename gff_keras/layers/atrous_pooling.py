@@ -2,7 +2,8 @@
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution" (ECCV 2018), and Yang et al.,
 "DenseASPP for Semantic Segmentation in Street Scenes" (CVPR 2018). With them the paper shows that
-gated fully fusion is not tied to pyramid pooling (Tables 4 and 8).
+gated fully fusion is not tied to pyramid pooling (Tables 4 and 8). Convolutions are plain ones, not
+separable, as in the DeepLabV3+ networks that were published on Wider-ResNet-38.
 """
 
 import keras
