@@ -21,7 +21,7 @@ def load_folded_resnet(backbone, path, partial=False):
     Args:
         backbone: a model from `gff_keras.backbones.resnet`.
         path: .npz file; the classifier of the source, `fc`, may be in it.
-        partial: leave random what the file does not hold, or holds in another shape.
+        partial: leave random what the file does not hold whole, or holds in another shape.
 
     Returns:
         `LoadReport`, with the names of the backbone's convolutions.
@@ -43,15 +43,13 @@ def load_folded_resnet(backbone, path, partial=False):
     found = {name: array.shape for name, array in arrays.items() if not name.startswith("fc.")}
     check_variant(backbone, arrays, path)
     fits = fitting(path, found, own, partial)
-    loaded = [n for n, s in sources.items() if f"{s}.weight" in fits and f"{s}.bias" in fits]
-    used = set()
+    loaded = tuple(name for name, source in sources.items() if f"{source}.weight" in fits)
     for name in loaded:
-        weight, bias = f"{sources[name]}.weight", f"{sources[name]}.bias"
-        used |= {weight, bias}
-        backbone.get_layer(name).kernel.assign(np.transpose(arrays[weight], (2, 3, 1, 0)))
-        _set_identity(_norm_of(backbone, name), arrays[bias])
+        kernel, bias = arrays[f"{sources[name]}.weight"], arrays[f"{sources[name]}.bias"]
+        backbone.get_layer(name).kernel.assign(np.transpose(kernel, (2, 3, 1, 0)))
+        _set_identity(_norm_of(backbone, name), bias)
     random = tuple(name for name in sources if name not in loaded)
-    return LoadReport(tuple(loaded), random, tuple(sorted(set(arrays) - used)))
+    return LoadReport(loaded, random, tuple(sorted(set(arrays) - set(fits))))
 
 
 def calibrate(backbone, image_batches, names):

@@ -73,7 +73,7 @@ def load_imagenet(backbone, normalize, path=None, partial=False):
         normalize: `ImageNormalization`.
         path: the source's file, of keras.applications (.h5); None fetches it, once: Keras keeps
             what it fetched in ~/.keras/models, or $KERAS_HOME/models.
-        partial: leave as it is what the source does not hold, or holds in another shape.
+        partial: leave as they are layers that the source does not hold, or in another shape.
 
     Returns:
         `LoadReport`, with the names of the backbone's weights.
@@ -134,7 +134,7 @@ def convert(backbone, normalize, source, path, partial=False):
         normalize: `ImageNormalization`.
         source: model from keras.applications.
         path: where its weights come from, for messages.
-        partial: leave as it is what does not fit.
+        partial: leave as they are layers that do not fit.
     """
     layers = {layer.name: layer for layer in backbone.layers}
     weights = {f"{name}/{w.name}": w for name, layer in layers.items() for w in layer.weights}

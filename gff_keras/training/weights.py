@@ -7,7 +7,7 @@ from gff_keras.backbones import BACKBONES
 from gff_keras.pretrained import torch_file
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 from gff_keras.pretrained.imagenet import load_imagenet
-from gff_keras.pretrained.report import LoadReport, fitting
+from gff_keras.pretrained.report import LoadReport, fitting, in_whole_layers
 from gff_keras.pretrained.torch_names import load_torch
 from gff_keras.sharing import load_model
 
@@ -26,7 +26,8 @@ def load_weights(model, path, batches=None, *, partial=False):
             backbone (`gff_keras.pretrained.folded`).
         batches: data set of pairs (images, labels). The normalisation behind folded weights is
             measured on it, which training needs and inference does not.
-        partial: take what fits. What does not fit stays as it is, random in a new network.
+        partial: take the layers that fit, with all their weights. Others stay as they are, random
+            in a new network.
 
     Returns:
         `LoadReport`.
@@ -68,7 +69,8 @@ def load_weights(model, path, batches=None, *, partial=False):
     _check_backbones(source.backbone.name, model.backbone.name, path)
     found = {weight.path: weight for weight in source.weights}
     own = {weight.path: weight for weight in model.weights}
-    if not _same_shape(model.backbone.weights, found):
+    taken = in_whole_layers(_shapes(found), _shapes(own))
+    if not any(weight.path in taken for weight in model.backbone.weights):
         # The mean that images are normalised with goes with the weights behind it.
         found, own = _without_normalization(found), _without_normalization(own)
     loaded = fitting(path, _shapes(found), _shapes(own), partial)
@@ -84,11 +86,6 @@ def _check_backbones(found, own, path):
             f"{path} has the backbone {found!r}, the network {own!r}, whose strides or stem are "
             f"others; build the network with backbone={found!r}."
         )
-
-
-def _same_shape(weights, found):
-    """Whether any of the weights is found in its shape."""
-    return any(w.path in found and found[w.path].shape == w.shape for w in weights)
 
 
 def _without_normalization(weights):
