@@ -1,9 +1,11 @@
 """ASPP, its decoder and DenseASPP against NumPy."""
 
+import itertools
+
 import keras
 import numpy as np
 
-from gff_keras.layers import ASPP, DeepLabDecoder, DenseASPP
+from gff_keras.layers import ASPP, DeepLabDecoder, DenseASPP, PyramidPooling
 from tests.layers.test_convolution import convolve
 from tests.layers.test_pyramid_pooling import normalize
 from tests.layers.test_resizing import resampled
@@ -78,3 +80,14 @@ def test_dropout_is_for_training(rng):
         keras.utils.set_random_seed(0)
         dropped = np.asarray(layer(x, training=True))
         assert (dropped == 0).mean() > (np.asarray(still) == 0).mean() + 0.2
+
+
+def test_weights_of_two_contexts_have_no_name_in_common():
+    """With 1024 channels some have the same shape: one would be loaded into the other."""
+    names = []
+    for kind in (PyramidPooling, ASPP, DenseASPP):
+        layer = kind(name="context")
+        layer.build((None, None, None, 1024))
+        names.append({weight.path for weight in layer.weights})
+    for one, other in itertools.combinations(names, 2):
+        assert not one & other

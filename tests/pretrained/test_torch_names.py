@@ -272,6 +272,8 @@ def test_the_kind_of_bottleneck_must_be_that_of_the_file(
         ("mod4.block1.convs.conv1/kernel", "mod4.block1.convs.conv1.weight"),
         ("bn_out/gamma", "bn_out.weight"),
         ("context/bin_6/bn/beta", "ppm.features.3.2.bias"),
+        ("context/bn/gamma", "cls.1.weight"),
+        ("context/join_bn/gamma", "context/join_bn/gamma"),  # ASPP's, not a PSPNet's
         ("gff/gate_1/kernel", "gff/gate_1/kernel"),
     ],
 )
