@@ -41,30 +41,30 @@ def load_weights(model, path, batches=None, *, partial=False):
     if str(path) == "imagenet":
         return load_imagenet(model.backbone, normalize, partial=partial)
     path = Path(path)
-    if _is_checkpoint(path):
-        raise ValueError(
-            f"{path} is a checkpoint of a run; give {path.absolute().parents[1] / 'last.keras'}, "
-            "or go on with the run by --resume."
-        )
+    _check_checkpoint(path)
+    if path.suffix == ".keras":
+        return _load_keras(model, path, partial)
     if path.suffix == ".h5":
         return load_imagenet(model.backbone, normalize, path, partial)
     if path.suffix == ".npz":
         report = load_folded_resnet(model.backbone, path, partial)
-        normalize.assign()  # torchvision's mean
-        if batches is not None:
-            images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
-            calibrate(model.backbone, images, report.loaded)
-        return report
-    if path.suffix in torch_file.SUFFIXES:
+    elif path.suffix in torch_file.SUFFIXES:
         report = load_torch(model, path, partial)
-        normalize.assign()
-        return report
-    if path.suffix != ".keras":
+    else:
         raise ValueError(
             f"{path}: give weights as 'imagenet', as the .keras file of a GFFNet, as a file of "
             f"PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
             "folded .npz."
         )
+    normalize.assign()  # torchvision's mean
+    if path.suffix == ".npz" and batches is not None:
+        images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
+        calibrate(model.backbone, images, report.loaded)
+    return report
+
+
+def _load_keras(model, path, partial):
+    """Copy the weights of a saved GFFNet, found by their names."""
     source = load_model(path)
     _check_backbones(source.backbone.name, model.backbone.name, path)
     found = {weight.path: weight for weight in source.weights}
@@ -92,11 +92,16 @@ def _without_normalization(weights):
     return {path: w for path, w in weights.items() if not path.startswith("normalize/")}
 
 
-def _is_checkpoint(path):
+def _check_checkpoint(path):
+    """The .npz file of a run's checkpoint holds weights without names."""
     if not zipfile.is_zipfile(path):
-        return False
+        return
     with zipfile.ZipFile(path) as file:
-        return {"header.npy", "model_0.npy"} <= set(file.namelist())
+        if {"header.npy", "model_0.npy"} <= set(file.namelist()):
+            last = path.absolute().parents[1] / "last.keras"
+            raise ValueError(
+                f"{path} is a checkpoint of a run; give {last}, or go on with the run by --resume."
+            )
 
 
 def _shapes(weights):
