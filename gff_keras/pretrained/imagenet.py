@@ -15,6 +15,7 @@ it, or borders would differ.
 
 import os
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -161,15 +162,17 @@ def _read_application(name, path):
         raise FileNotFoundError(f"Weights file {path} does not exist; give keras.applications'.")
     application = _APPLICATIONS[name]
     try:
-        try:
-            return application(include_top=False, weights=str(path))
-        except ValueError:  # counts layers
-            return application(include_top=True, weights=str(path))
+        with warnings.catch_warnings():  # one for every layer of another network, then an error
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            try:
+                return application(include_top=False, weights=str(path))
+            except ValueError:  # counts layers
+                return application(include_top=True, weights=str(path))
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{path} does not hold the weights of keras.applications.{application.__name__}: "
-            f"{reason}"
+            f"{path} does not hold the weights of keras.applications.{application.__name__}, which "
+            f"the backbone {name!r} takes: {reason.partition('. Example')[0].rstrip('.')}."
         ) from error
 
 
