@@ -44,7 +44,8 @@ class ASPP(keras.layers.Layer):
         ]
         self.mean = ConvBNReLU(filters, dtype=dtype, name="mean")
         self.join = MultiLevelConv(filters, dtype=dtype, name="join")
-        self.bn = BatchNormalization(dtype=dtype, name="bn")
+        # Not "bn": weights are found by names, and that is pyramid pooling's, of the same shape.
+        self.bn = BatchNormalization(dtype=dtype, name="join_bn")
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
 
     def build(self, input_shape):

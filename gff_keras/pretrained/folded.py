@@ -19,20 +19,23 @@ def load_folded_resnet(backbone, path, partial=False):
     Batch normalisation becomes the identity plus the file's bias; call `calibrate` before training.
 
     Args:
-        backbone: a model from `gff_keras.backbones.resnet`.
+        backbone: a model from `gff_keras.backbones.resnet`, but for those `_deep`: no folded file
+            of such a network is known.
         path: .npz file; the classifier of the source, `fc`, may be in it.
-        partial: leave random what the file does not hold, or holds in another shape.
+        partial: leave random what the file does not hold whole, or holds in another shape.
 
     Returns:
         `LoadReport`, with the names of the backbone's convolutions.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an .npz file, of a ResNet with its strides elsewhere, nothing in it fits the
-            backbone or, without `partial`, not all; lists name and shape on both sides. Nothing
-            was changed then.
+        ValueError: not an .npz file, of a ResNet with its strides elsewhere, the backbone is
+            `_deep`, nothing in the file fits it or, without `partial`, not all; lists name and
+            shape on both sides. Nothing was changed then.
     """
     arrays = _read_npz(Path(path))
+    check_variant(backbone, arrays, path)
+    _check_layers(backbone, path)
     names = [layer.name for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D)]
     sources = {name: torch_module(name) or name for name in names}
     own: dict[str, tuple[int, ...]] = {}
@@ -41,17 +44,14 @@ def load_folded_resnet(backbone, path, partial=False):
         own[f"{source}.weight"] = (filters, channels, height, width)
         own[f"{source}.bias"] = (filters,)
     found = {name: array.shape for name, array in arrays.items() if not name.startswith("fc.")}
-    check_variant(backbone, arrays, path)
     fits = fitting(path, found, own, partial)
-    loaded = [n for n, s in sources.items() if f"{s}.weight" in fits and f"{s}.bias" in fits]
-    used = set()
+    loaded = tuple(name for name, source in sources.items() if f"{source}.weight" in fits)
     for name in loaded:
-        weight, bias = f"{sources[name]}.weight", f"{sources[name]}.bias"
-        used |= {weight, bias}
-        backbone.get_layer(name).kernel.assign(np.transpose(arrays[weight], (2, 3, 1, 0)))
-        _set_identity(_norm_of(backbone, name), arrays[bias])
+        kernel, bias = arrays[f"{sources[name]}.weight"], arrays[f"{sources[name]}.bias"]
+        backbone.get_layer(name).kernel.assign(np.transpose(kernel, (2, 3, 1, 0)))
+        _set_identity(_norm_of(backbone, name), bias)
     random = tuple(name for name in sources if name not in loaded)
-    return LoadReport(tuple(loaded), random, tuple(sorted(set(arrays) - used)))
+    return LoadReport(loaded, random, tuple(sorted(set(arrays) - set(fits))))
 
 
 def calibrate(backbone, image_batches, names):
@@ -84,6 +84,18 @@ def calibrate(backbone, image_batches, names):
         norm.beta.assign(bias + mean)
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(variance)
+
+
+def _check_layers(backbone, path):
+    """Weights in layers of another kind would stay random, and no report would say so."""
+    plain = (keras.layers.Conv2D, keras.layers.BatchNormalization)
+    others = [x.name for x in backbone.layers if x.weights and not isinstance(x, plain)]
+    if others:
+        raise ValueError(
+            f"{path}: folded weights are for ResNets of nothing but convolutions and their "
+            f"normalisation, and {backbone.name!r} has weights in {', '.join(others)} besides; "
+            "give the file of PyTorch (.pth)."
+        )
 
 
 def _read_npz(path):

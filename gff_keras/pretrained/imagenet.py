@@ -15,6 +15,7 @@ it, or borders would differ.
 
 import os
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -73,7 +74,7 @@ def load_imagenet(backbone, normalize, path=None, partial=False):
         normalize: `ImageNormalization`.
         path: the source's file, of keras.applications (.h5); None fetches it, once: Keras keeps
             what it fetched in ~/.keras/models, or $KERAS_HOME/models.
-        partial: leave as it is what the source does not hold, or holds in another shape.
+        partial: leave as they are layers that the source does not hold, or in another shape.
 
     Returns:
         `LoadReport`, with the names of the backbone's weights.
@@ -134,7 +135,7 @@ def convert(backbone, normalize, source, path, partial=False):
         normalize: `ImageNormalization`.
         source: model from keras.applications.
         path: where its weights come from, for messages.
-        partial: leave as it is what does not fit.
+        partial: leave as they are layers that do not fit.
     """
     layers = {layer.name: layer for layer in backbone.layers}
     weights = {f"{name}/{w.name}": w for name, layer in layers.items() for w in layer.weights}
@@ -161,15 +162,17 @@ def _read_application(name, path):
         raise FileNotFoundError(f"Weights file {path} does not exist; give keras.applications'.")
     application = _APPLICATIONS[name]
     try:
-        try:
-            return application(include_top=False, weights=str(path))
-        except ValueError:  # counts layers
-            return application(include_top=True, weights=str(path))
+        with warnings.catch_warnings():  # one for every layer of another network, then an error
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            try:
+                return application(include_top=False, weights=str(path))
+            except ValueError:  # counts layers
+                return application(include_top=True, weights=str(path))
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{path} does not hold the weights of keras.applications.{application.__name__}: "
-            f"{reason}"
+            f"{path} does not hold the weights of keras.applications.{application.__name__}, which "
+            f"the backbone {name!r} takes: {reason.partition('. Example')[0].rstrip('.')}."
         ) from error
 
 

@@ -9,8 +9,9 @@ class LoadReport:
 
     Attributes:
         loaded: what was loaded.
-        random: what the file does not hold, or in another shape: it stays as it was.
-        unused: what only the file holds, or holds in another shape.
+        random: the weights of layers that the file does not hold whole, or holds in another shape:
+            they stay as they were.
+        unused: what else the file holds.
     """
 
     loaded: tuple[str, ...]
@@ -26,26 +27,26 @@ class LoadReport:
 
 
 def fitting(path, found, own, partial):
-    """Return the names that a file and a network share, with the same shape.
+    """Return the names of the network's weights to load: all or, with `partial`, those that fit.
 
     Args:
         path: the file, for messages.
         found: name -> shape of the file's weights.
         own: name -> shape of the network's weights.
-        partial: whether some may not fit.
+        partial: whether some layers may not fit.
 
     Raises:
-        ValueError: nothing fits or, without `partial`, not all; lists both sides, the weights of a
-            layer on one line where they have one shape.
+        ValueError: no layer fits or, without `partial`, not all; lists both sides, the weights of
+            a layer on one line where they have one shape.
     """
-    names = tuple(name for name in own if found.get(name) == own[name])
-    if len(names) == len(own) == len(found) or (partial and names):
-        return names
-    if names:
-        problem = f"{len(names)} of the network's {len(own)} weights fit"
-        remedy = ", or --partial (partial=True) to leave random what does not fit"
-    else:
-        problem, remedy = "no weight fits", ""
+    names = [name for name in own if found.get(name) == own[name]]
+    whole = in_whole_layers(found, own)
+    if len(names) == len(own) == len(found) or (partial and whole):
+        return whole
+    problem = f"{len(names)} of the network's {len(own)} weights fit" if names else "no weight fits"
+    if names and not whole:
+        problem += ", but no layer whole"
+    remedy = ", or --partial (partial=True) to load only the layers that fit" if whole else ""
     both_sides = {
         name: f" {found.get(name, 'not')} in the file, {own.get(name, 'not')} in the network"
         for name in {**own, **found}
@@ -55,6 +56,24 @@ def fitting(path, found, own, partial):
         f"{path} is not of this network, {problem}; give the file of the same network{remedy}."
         f"{_indented(_by_layer(both_sides))}"
     )
+
+
+def in_whole_layers(found, own):
+    """Return the names of the weights that fit, in layers of which all do.
+
+    A bias is nothing without its kernel, nor a scale without the variance it was trained with.
+
+    Args:
+        found: name -> shape of the file's weights.
+        own: name -> shape of the network's weights.
+    """
+    broken = {_layer(name) for name in own if found.get(name) != own[name]}
+    return tuple(name for name in own if _layer(name) not in broken)
+
+
+def _layer(name):
+    """Of a weight of Keras, `gff/gate_1/kernel`, or of PyTorch, `layer1.0.bn1.weight`."""
+    return name.rpartition("/" if "/" in name else ".")[0]
 
 
 def _by_layer(texts):

@@ -58,7 +58,7 @@ def load_torch(model, path, partial=False):
     Args:
         model: `GFFNet`, or a backbone alone.
         path: see `read_torch_file`. The classifier of ImageNet's classes may be in it.
-        partial: leave as it is what the file does not hold, or holds in another shape.
+        partial: leave as they are layers that the file does not hold whole, or in another shape.
 
     Returns:
         `LoadReport`, with the names of the network's weights.

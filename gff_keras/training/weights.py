@@ -7,7 +7,7 @@ from gff_keras.backbones import BACKBONES
 from gff_keras.pretrained import torch_file
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 from gff_keras.pretrained.imagenet import load_imagenet
-from gff_keras.pretrained.report import LoadReport, fitting
+from gff_keras.pretrained.report import LoadReport, fitting, in_whole_layers
 from gff_keras.pretrained.torch_names import load_torch
 from gff_keras.sharing import load_model
 
@@ -26,7 +26,8 @@ def load_weights(model, path, batches=None, *, partial=False):
             backbone (`gff_keras.pretrained.folded`).
         batches: data set of pairs (images, labels). The normalisation behind folded weights is
             measured on it, which training needs and inference does not.
-        partial: take what fits. What does not fit stays as it is, random in a new network.
+        partial: take the layers that fit, with all their weights. Others stay as they are, random
+            in a new network.
 
     Returns:
         `LoadReport`.
@@ -40,35 +41,36 @@ def load_weights(model, path, batches=None, *, partial=False):
     if str(path) == "imagenet":
         return load_imagenet(model.backbone, normalize, partial=partial)
     path = Path(path)
-    if _is_checkpoint(path):
-        raise ValueError(
-            f"{path} is a checkpoint of a run; give {path.absolute().parents[1] / 'last.keras'}, "
-            "or go on with the run by --resume."
-        )
+    _check_checkpoint(path)
+    if path.suffix == ".keras":
+        return _load_keras(model, path, partial)
     if path.suffix == ".h5":
         return load_imagenet(model.backbone, normalize, path, partial)
     if path.suffix == ".npz":
         report = load_folded_resnet(model.backbone, path, partial)
-        normalize.assign()  # torchvision's mean
-        if batches is not None:
-            images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
-            calibrate(model.backbone, images, report.loaded)
-        return report
-    if path.suffix in torch_file.SUFFIXES:
+    elif path.suffix in torch_file.SUFFIXES:
         report = load_torch(model, path, partial)
-        normalize.assign()
-        return report
-    if path.suffix != ".keras":
+    else:
         raise ValueError(
             f"{path}: give weights as 'imagenet', as the .keras file of a GFFNet, as a file of "
             f"PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
             "folded .npz."
         )
+    normalize.assign()  # torchvision's mean
+    if path.suffix == ".npz" and batches is not None:
+        images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))
+        calibrate(model.backbone, images, report.loaded)
+    return report
+
+
+def _load_keras(model, path, partial):
+    """Copy the weights of a saved GFFNet, found by their names."""
     source = load_model(path)
     _check_backbones(source.backbone.name, model.backbone.name, path)
     found = {weight.path: weight for weight in source.weights}
     own = {weight.path: weight for weight in model.weights}
-    if not _same_shape(model.backbone.weights, found):
+    taken = in_whole_layers(_shapes(found), _shapes(own))
+    if not any(weight.path in taken for weight in model.backbone.weights):
         # The mean that images are normalised with goes with the weights behind it.
         found, own = _without_normalization(found), _without_normalization(own)
     loaded = fitting(path, _shapes(found), _shapes(own), partial)
@@ -86,20 +88,20 @@ def _check_backbones(found, own, path):
         )
 
 
-def _same_shape(weights, found):
-    """Whether any of the weights is found in its shape."""
-    return any(w.path in found and found[w.path].shape == w.shape for w in weights)
-
-
 def _without_normalization(weights):
     return {path: w for path, w in weights.items() if not path.startswith("normalize/")}
 
 
-def _is_checkpoint(path):
+def _check_checkpoint(path):
+    """The .npz file of a run's checkpoint holds weights without names."""
     if not zipfile.is_zipfile(path):
-        return False
+        return
     with zipfile.ZipFile(path) as file:
-        return {"header.npy", "model_0.npy"} <= set(file.namelist())
+        if {"header.npy", "model_0.npy"} <= set(file.namelist()):
+            last = path.absolute().parents[1] / "last.keras"
+            raise ValueError(
+                f"{path} is a checkpoint of a run; give {last}, or go on with the run by --resume."
+            )
 
 
 def _shapes(weights):

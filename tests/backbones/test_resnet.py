@@ -30,11 +30,14 @@ def test_output_strides(stride, strides):
     assert [x.shape[1:3] for x in outputs] == [(128 // s, 64 // s) for s in strides]
 
 
-SLOW_STRIDE = pytest.param("resnet50", 16, marks=pytest.mark.slow)
+SLOW_STRIDES = [
+    pytest.param(name, stride, marks=pytest.mark.slow)
+    for name, stride in (("resnet50", 16), ("resnet50_v1.5", 8))
+]
 
 
 @pytest.mark.parametrize(
-    "name, stride", [("resnet18", 8), ("resnet18", 16), ("resnet50", 8), SLOW_STRIDE]
+    "name, stride", [("resnet18", 8), ("resnet18", 16), ("resnet50", 8), *SLOW_STRIDES]
 )
 @pytest.mark.parametrize("size", [(65, 97), (96, 131)])
 def test_dilated_features_contain_those_of_the_strided_network(rng, name, stride, size):

@@ -2,11 +2,14 @@
 
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import gff_keras as gff
 from gff_keras.backbones import resnet
+from gff_keras.backbones.resnet import DeepStem
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 
 FILE = "weights/resnet18_imagenet_folded_partial.npz"
@@ -131,6 +134,25 @@ def test_a_weight_that_does_not_fit_changes_nothing(arrays, tmp_path):
     before = backbone.get_weights()
     with pytest.raises(ValueError, match=r"layer3.1.conv1.weight \(256, 7, 3, 3\)"):
         load_folded_resnet(backbone, write(tmp_path / "w.npz", arrays))
+    for a, b in zip(before, backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_deep_stem_is_refused(tmp_path, partial):
+    """Its convolutions lie inside one layer: they would stay random without a word."""
+    images = keras.Input((None, None, 3))
+    x = DeepStem(name="conv1_convs")(images)
+    conv = gff.layers.Conv2D(4, 1, use_bias=False, name="v2_stack_0_block1_1_conv")(x)
+    x = gff.layers.BatchNormalization(name="v2_stack_0_block1_1_bn")(conv)
+    backbone = keras.Model(images, x, name="resnet50_deep")
+    arrays = {"layer1.0.conv1.weight": np.ones((4, 128, 1, 1)), "layer1.0.conv1.bias": np.ones(4)}
+    before = backbone.get_weights()
+    with pytest.raises(ValueError) as error:
+        load_folded_resnet(backbone, write(tmp_path / "w.npz", arrays), partial)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{tmp_path / 'w.npz'}: folded weights are for ResNets of nothing but")
+    assert "'resnet50_deep' has weights in conv1_convs besides; give the file of PyTorch" in line
     for a, b in zip(before, backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -1,5 +1,7 @@
 """The sources are keras.applications' own networks, with random weights in files of their kind."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import gff_keras as gff
 from gff_keras import backbones
 from gff_keras.layers import ImageNormalization
 from gff_keras.layers.normalization import IMAGENET_MEAN, IMAGENET_STD
-from gff_keras.pretrained.imagenet import fetch, load_imagenet
+from gff_keras.pretrained.imagenet import _APPLICATIONS, _FILES, fetch, load_imagenet
 from gff_keras.pretrained.torch_names import torch_name
 from tests.pretrained.torch_writer import write_arrays
 
@@ -176,10 +178,35 @@ def test_other_files_are_refused(resnet50, tiny_model, tmp_path):
     with pytest.raises(FileNotFoundError, match="none.h5"):
         load_imagenet(backbone, normalization(), tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("no weights")
-    with pytest.raises(ValueError, match=r"text.h5 does not hold the weights of .*\.ResNet50: "):
+    with pytest.raises(ValueError, match=r"text.h5 does not hold the weights of .*\.ResNet50, "):
         load_imagenet(backbone, normalization(), tmp_path / "text.h5")
     with pytest.raises(ValueError, match=r"resnet50.h5: files of .* fit resnet50, resnet101, .*"):
         gff.load_weights(tiny_model(), resnet50[1])
+
+
+def test_a_file_of_another_network_is_refused_in_one_sentence(monkeypatch, tmp_path):
+    """Keras warns of every layer, and its error ends with a list of all."""
+
+    def network(*layers):
+        x = images = keras.Input((None, None, 3))
+        for layer in layers:
+            x = layer(x)
+        return keras.Model(images, x, name="resnet50")
+
+    def application(include_top, weights):
+        layers = keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()
+        network(*layers).load_weights(weights)
+
+    monkeypatch.setitem(_APPLICATIONS, "resnet50", application)
+    path = tmp_path / "densenet121.weights.h5"
+    network(keras.layers.Dense(4)).save_weights(path)
+    with warnings.catch_warnings(), pytest.raises(ValueError) as error:
+        warnings.simplefilter("error")
+        load_imagenet(network(), normalization(), path, partial=True)
+    assert str(error.value) == (
+        f"{path} does not hold the weights of keras.applications.application, which the backbone "
+        "'resnet50' takes: A total of 2 objects could not be loaded."
+    )
 
 
 @pytest.mark.parametrize("name", ["wider_resnet38", "resnet50_deep", "mine"])
@@ -230,3 +257,8 @@ def test_addresses_and_hashes_are_those_of_keras(offline, monkeypatch, name):
     with pytest.raises(RuntimeError):
         APPLICATIONS[name][0](include_top=False, weights="imagenet")
     assert asked[0] == asked[1]
+
+
+def test_torchvisions_checksums_begin_as_its_files_names_end():
+    files = {url: checksum for url, checksum in _FILES.values() if url.endswith(".pth")}
+    assert len(files) == 5 and all(u.endswith(f"-{sha[:8]}.pth") for u, sha in files.items())

@@ -216,8 +216,12 @@ def test_without_partial_everything_must_fit(resnet18, arrays, tmp_path):
     for a, b in zip(before, resnet18.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     report = gff.load_weights(resnet18, path, partial=True)
-    assert report.random == ("conv1_conv/kernel", "v2_stack_3_block2_2_bn/moving_variance")
-    assert report.unused == ("conv1.weight", "layer5.0.conv1.weight")
+    norm = [f"v2_stack_3_block2_2_bn/{name}" for name in WORDS]
+    assert report.random == ("conv1_conv/kernel", *norm)
+    norm = [f"layer4.1.bn2.{name}" for name in ("weight", "bias", "running_mean")]
+    assert report.unused == ("conv1.weight", *norm, "layer5.0.conv1.weight")
+    untouched = resnet18.backbone.get_layer("v2_stack_3_block2_2_bn")
+    np.testing.assert_array_equal(untouched.moving_mean, np.zeros(512))
     gamma = resnet18.backbone.get_layer("v2_stack_0_block2_1_bn").gamma
     np.testing.assert_array_equal(gamma, arrays["layer1.1.bn1.weight"])
 
@@ -268,6 +272,8 @@ def test_the_kind_of_bottleneck_must_be_that_of_the_file(
         ("mod4.block1.convs.conv1/kernel", "mod4.block1.convs.conv1.weight"),
         ("bn_out/gamma", "bn_out.weight"),
         ("context/bin_6/bn/beta", "ppm.features.3.2.bias"),
+        ("context/bn/gamma", "cls.1.weight"),
+        ("context/join_bn/gamma", "context/join_bn/gamma"),  # ASPP's, not a PSPNet's
         ("gff/gate_1/kernel", "gff/gate_1/kernel"),
     ],
 )

@@ -134,18 +134,55 @@ def test_variants_of_a_resnet_are_told_apart():
         _check_backbones(found, own, "m.keras")
 
 
-def test_another_backbones_normalization_is_not_taken(tiny_model, tmp_path):
+@pytest.fixture
+def other(tmp_path):
+    """(network, file): its backbone's layers are called as the tiny model's, of other kernels."""
     images = x = keras.Input((None, None, 3))
     features = []
-    for filters, strides in ((5, 4), (6, 2), (7, 1)):
-        x = layers.Conv2D(filters, 3, strides=strides, name=f"other_{filters}")(x)
+    for filters, strides in ((12, 4), (16, 2), (20, 1)):
+        x = layers.Conv2D(filters, 5, strides=strides, name=f"conv_{filters}")(x)
         features.append(x)
-    source = gff.GFFNet(keras.Model(images, features), 3, filters=4, aux_head=False, dfp=False)
-    source.get_layer("normalize").assign(mean=(1.0, 2.0, 3.0))
-    source.save(tmp_path / "other.keras")
+    model = gff.GFFNet(keras.Model(images, features), 3, filters=8, aux_head=False, dfp=False)
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, 3.0))
+    model.save(tmp_path / "other.keras")
+    return model, tmp_path / "other.keras"
+
+
+def test_another_backbones_normalization_is_not_taken(other, tiny_model):
+    """All fits but the backbone: its biases do, too, but no layer does."""
     model = tiny_model(3, aux_head=False)
     mean = model.get_layer("normalize").mean.numpy()
-    report = gff.load_weights(model, tmp_path / "other.keras", partial=True)
-    biases = {"classifier/bias", *(f"gff/gate_{level}/bias" for level in (1, 2, 3))}
-    assert set(report.loaded) == biases  # one number each, or one per class
+    report = gff.load_weights(model, other[1], partial=True)
+    assert {name.split("/")[0] for name in report.loaded} == {
+        *("context", "gff", "reduce_context", "classifier"),
+        *(f"refine_{level}_{i}" for level in (1, 2, 3) for i in (1, 2)),
+    }
     np.testing.assert_array_equal(model.get_layer("normalize").mean, mean)
+
+
+def test_partial_takes_whole_layers_or_none(other, tiny_model):
+    """A bias beside another kernel would be half a layer: a PSPNet's classifier has fewer maps."""
+    model = tiny_model(3, fusion=None, dfp=False, aux_head=False)
+    assert model.get_layer("classifier").bias.shape == other[0].get_layer("classifier").bias.shape
+    before = weights_of(model)
+    report = gff.load_weights(model, other[1], partial=True)
+    random = {"classifier/kernel", "classifier/bias"}
+    assert random < set(report.random) and random < set(report.unused)
+    assert {name.split("/")[0] for name in report.loaded} == {"context"}
+    for name, weight in weights_of(model).items():
+        np.testing.assert_array_equal(weight, 3 if name in report.loaded else before[name])
+
+
+def test_a_file_of_half_layers_is_refused(tmp_path):
+    def network(k):
+        images = keras.Input((None, None, 3))
+        conv_1 = layers.Conv2D(4, k, strides=4, name="conv_1")(images)
+        features = [conv_1, layers.Conv2D(4, k, name="conv_2")(conv_1)]
+        plain = dict(context=None, fusion=None, dfp=False, aux_head=False)
+        return gff.GFFNet(keras.Model(images, features), 3 + k, **plain)
+
+    network(3).save(tmp_path / "three.keras")
+    with pytest.raises(ValueError, match="2 of .* 6 weights fit, but no layer whole; give") as e:
+        gff.load_weights(network(5), tmp_path / "three.keras", partial=True)
+    assert "--partial" not in str(e.value) and "conv_1/bias" not in str(e.value)
