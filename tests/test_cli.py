@@ -100,6 +100,18 @@ def test_an_unknown_backend(name):
     assert done.stderr == f"gff-keras: error: KERAS_BACKEND={name} must be tensorflow or jax.\n"
 
 
+def test_jax_that_is_not_installed():
+    """The sentence for the command line, and an ImportError in Python."""
+    code = "import sys; sys.modules['jax'] = None; sys.argv = [{!r}]; import gff_keras"
+    for name, status in (("gff-keras", 2), ("script.py", 1)):
+        command = [sys.executable, "-c", code.format(name)]
+        environment = os.environ | {"KERAS_BACKEND": "jax"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        assert done.returncode == status
+        assert "KERAS_BACKEND=jax needs the package jax, which is not installed" in done.stderr
+        assert ("Traceback" in done.stderr) == (status == 1)
+
+
 def test_unknown_command(run):
     status, out, err = run("tarin")
     assert (status, out) == (2, "")

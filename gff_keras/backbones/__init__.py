@@ -51,7 +51,7 @@ def build(name, output_stride=8, input_shape=(None, None, 3), dtype=None):
     if name not in BACKBONES:
         raise ValueError(f"backbone={name!r} is unknown; choose one of {', '.join(BACKBONES)}.")
     if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(f"output_stride={output_stride} is not one of {OUTPUT_STRIDES}.")
+        raise ValueError(f"output_stride={output_stride!r} is not one of {OUTPUT_STRIDES}.")
     if name in _OTHERS:
         return _OTHERS[name](output_stride, input_shape, dtype)
     return resnet(name, output_stride, input_shape, dtype)

@@ -53,6 +53,8 @@ def _functional(model):
     """The model as a graph with one input."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"backbone={model!r} is neither a name nor a keras.Model.")
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs, model.outputs, name=model.name)
     if not getattr(model, "inputs", None):  # a class with a call method
         images = keras.Input((None, None, 3))
         model = keras.Model(images, model(images), name=model.name)

@@ -122,6 +122,8 @@ class LabelSet:
         Raises:
             ValueError: A key is missing or holds the wrong kind of value.
         """
+        if not isinstance(table, dict):
+            raise ValueError("a label table is a dictionary with 'classes' and 'palette'")
         try:
             pairs = table.get("raw_to_train")
             if isinstance(table["classes"], str) or isinstance(table.get("thin"), str):

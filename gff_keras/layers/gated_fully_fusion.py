@@ -36,7 +36,14 @@ class GatedFullyFusion(keras.layers.Layer):
         self.built = True
 
     def gates(self, features, zero=()):
-        """Return the gate maps G_l, (B, H_l, W_l, 1) in [0, 1], finest level first."""
+        """Return the gate maps G_l, (B, H_l, W_l, 1) in [0, 1], finest level first.
+
+        Raises:
+            ValueError: `zero` lists what is no level.
+        """
+        levels = range(1, len(self.gate_convs) + 1)
+        if not isinstance(zero, (list, tuple, set)) or not set(zero) <= set(levels):
+            raise ValueError(f"zero={zero!r} must list levels, 1 (the finest) to {levels[-1]}.")
         g = compute_gates(self.gate_convs, features)
         return [ops.zeros_like(g_l) if i in zero else g_l for i, g_l in enumerate(g, start=1)]
 

@@ -1,5 +1,8 @@
 """Bring all levels of a feature pyramid to one number of channels, before they are fused."""
 
+import itertools
+import numbers
+
 from gff_keras.layers.convolution import ConvBNReLU
 
 
@@ -7,10 +10,10 @@ def checked_filters(filters):
     """Return the number of channels that a fusion reduces its levels to.
 
     Raises:
-        ValueError: it is not positive.
+        ValueError: it is no positive whole number.
     """
-    if filters < 1:
-        raise ValueError(f"filters={filters} must be positive.")
+    if not isinstance(filters, numbers.Integral) or filters < 1:
+        raise ValueError(f"filters={filters!r} must be positive, and a whole number.")
     return filters
 
 
@@ -18,8 +21,8 @@ def reductions(shapes, filters, dtype):
     """Build one 1x1 convolution, BN, ReLU to `filters` channels for every level.
 
     Raises:
-        ValueError: less than two levels, or maps that are not (B, H_l, W_l, C_l) with one B and
-            known C_l.
+        ValueError: less than two levels, not the finest first, or maps that are not
+            (B, H_l, W_l, C_l) with one B and known C_l.
     """
     is_list = isinstance(shapes, (list, tuple)) and len(shapes) > 1
     if not (is_list and all(_is_map(shape) for shape in shapes)):
@@ -29,6 +32,9 @@ def reductions(shapes, filters, dtype):
         )
     if len({shape[0] for shape in shapes} - {None}) > 1:  # one image would be fused with all
         raise ValueError(f"All levels must be of the same images; received shapes {shapes}.")
+    for finer, coarser in itertools.pairwise(shapes):
+        if any(a and b and a < b for a, b in zip(finer[1:3], coarser[1:3], strict=True)):
+            raise ValueError(f"Levels run from the finest to the coarsest; received {shapes}.")
     layers = [
         ConvBNReLU(filters, dtype=dtype, name=f"reduce_{level}")
         for level in range(1, len(shapes) + 1)

@@ -1,8 +1,10 @@
 """What a GFFNet refuses, in sentences that name value and remedy."""
 
+import math
 import numbers
 
 import keras
+import numpy as np
 
 from gff_keras.models.parts import CONTEXTS, FUSIONS
 
@@ -24,8 +26,47 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, wei
     for name, value in (("num_classes", num_classes), ("filters", filters)):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name}={value!r} must be a positive whole number.")
-    if not isinstance(input_shape, (list, tuple)) or len(input_shape) != 3 or input_shape[-1] != 3:
-        raise ValueError(f"input_shape={input_shape} is not (height, width, 3).")
+    if not _is_shape(input_shape):
+        raise ValueError(
+            f"input_shape={input_shape!r} is not (height, width, 3), sides positive whole numbers "
+            "or None."
+        )
+
+
+def check_numbers(dropout, aux_loss_weight, **switches):
+    """Raise ValueError unless switches are True or False, and the numbers are in their range."""
+    for name, value in switches.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ValueError(f"{name}={value!r} must be True or False.")
+    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout!r} must be at least 0 and less than 1.")
+    if not isinstance(aux_loss_weight, (int, float)) or not 0 <= aux_loss_weight < math.inf:
+        raise ValueError(f"aux_loss_weight={aux_loss_weight!r} must be finite and at least 0.")
+
+
+def joint_shape(input_shape, backbone):
+    """Return the images' shape for a backbone given as a model: its own sides where it has some.
+
+    Raises:
+        ValueError: another one is asked for, or the backbone does not take RGB.
+    """
+    own = tuple(backbone.inputs[0].shape[1:])
+    if len(own) != 3 or own[-1] not in (None, 3):
+        raise ValueError(f"backbone {backbone.name!r} takes {own}, not RGB (height, width, 3).")
+    for side, fixed in zip(input_shape[:2], own[:2], strict=True):
+        if None not in (side, fixed) and side != fixed:
+            raise ValueError(
+                f"input_shape={tuple(input_shape)}: backbone {backbone.name!r} takes {own}; leave "
+                "input_shape out, or build the backbone for other sizes."
+            )
+    return (*(side or fixed for side, fixed in zip(input_shape[:2], own[:2], strict=True)), 3)
+
+
+def _is_shape(shape):
+    """Whether it is (height, width, 3), sides None or positive whole numbers."""
+    if not isinstance(shape, (list, tuple)) or len(shape) != 3 or shape[-1] != 3:
+        return False
+    return all(x is None or (isinstance(x, numbers.Integral) and int(x) > 0) for x in shape[:2])
 
 
 def check_output_stride(output_stride, name, stride):
@@ -65,7 +106,11 @@ def checked_gates(zero, fusion, levels):
     if gates:
         check_gated(fusion)
     for gate in gates:
-        if not isinstance(gate, numbers.Integral) or not 1 <= int(gate) <= levels:
+        if (
+            isinstance(gate, bool)
+            or not isinstance(gate, numbers.Integral)
+            or not 1 <= int(gate) <= levels
+        ):
             raise ValueError(
                 f"zero={zero!r}: {gate!r} is no gate; list numbers in 1..{levels}, 1 for G1, the "
                 "gate of the finest level."

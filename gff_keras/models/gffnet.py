@@ -17,10 +17,12 @@ from gff_keras.models.checks import (
     check_arguments,
     check_gated,
     check_loss,
+    check_numbers,
     check_output_stride,
     checked_gates,
+    joint_shape,
 )
-from gff_keras.models.metadata import as_json
+from gff_keras.models.metadata import as_json, checked_metadata
 from gff_keras.pretrained.imagenet import load_imagenet
 
 
@@ -87,6 +89,7 @@ class GFFNet(keras.Model):
         _layers_of=None,
     ):
         check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights)
+        check_numbers(dfp=dfp, aux_head=aux_head, dropout=dropout, aux_loss_weight=aux_loss_weight)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
 
         # === Layers ===
@@ -95,6 +98,7 @@ class GFFNet(keras.Model):
             backbone = backbones.build(backbone, output_stride, dtype=policy)
         else:
             backbone = backbones.as_backbone(backbone)
+            input_shape = joint_shape(input_shape, backbone)
         layer = parts.maker(policy, _layers_of)
         normalize = layer(layers.ImageNormalization, name="normalize")
         classify = layer(
@@ -133,10 +137,19 @@ class GFFNet(keras.Model):
         self.dropout = dropout
         self.aux_loss_weight = aux_loss_weight
         self.zero_gates = zero_gates
-        self.metadata = as_json(metadata or {})
+        self.metadata = metadata or {}
         self._scores = scores
         self.dtype_policy = keras.dtype_policies.get(policy)
         self.autocast = False  # images reach the normalisation layer as they are
+
+    @property
+    def metadata(self):
+        """What a saved file tells about itself, a dictionary; see the constructor."""
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata):
+        self._metadata = checked_metadata(metadata, self.num_classes)
 
     @property
     def labels(self):
@@ -147,7 +160,7 @@ class GFFNet(keras.Model):
     @property
     def recipe(self):
         """The recipe that it was trained with, as a dictionary; empty if it carries none."""
-        return as_json(self.metadata.get("recipe") or {})
+        return as_json(self.metadata.get("recipe") or {}, "recipe")
 
     def segmenter(self, full_size=True):
         """Return a `keras.Model` from images to logits alone, sharing all weights.
@@ -192,6 +205,10 @@ class GFFNet(keras.Model):
         check_gated(self.fusion)
         arguments = {**self._arguments(), "zero_gates": zero}
         return GFFNet(self.backbone, **arguments, _layers_of=self)
+
+    def save(self, filepath, *arguments, **options):
+        checked_metadata(self.metadata, self.num_classes)  # before Keras empties the file
+        super().save(filepath, *arguments, **options)
 
     def fit(self, *arguments, class_weight=None, **options):
         if class_weight is not None:  # Keras would weight images, by an argmax along their width
@@ -249,15 +266,17 @@ class GFFNet(keras.Model):
             "dtype": self.dtype_policy.name,
             "name": self.name,
             **({"zero_gates": list(self.zero_gates)} if self.zero_gates else {}),
-            **({"metadata": as_json(self.metadata)} if self.metadata else {}),
+            **({"metadata": as_json(self.metadata, "metadata")} if self.metadata else {}),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         frozen = config.get("frozen", ())
-        config = {name: value for name, value in config.items() if name != "frozen"}
+        metadata = config.get("metadata", {})  # as it is, also where its label table is damaged
+        config = {name: x for name, x in config.items() if name not in ("frozen", "metadata")}
         model = cls(**{**config, "backbone": backbone})
+        model._metadata = metadata
         for path in frozen:
             model._own_layers()[path].trainable = False
         return model

@@ -27,6 +27,12 @@ def add_context(layer, context, x, stride, dropout):
     """Return the context map y_0 of the coarsest features x, (B, H_L, W_L, C) of `stride`."""
     if context is None:
         return x
+    least = {"ppm": 4, "aspp": 1, "dense_aspp": 2}[context]
+    if x.shape[-1] < least:
+        raise ValueError(
+            f"context={context!r} needs at least {least} channels in the backbone's coarsest "
+            f"features, which have {x.shape[-1]}; give another context, or a wider backbone."
+        )
     if context == "ppm":
         return layer(layers.PyramidPooling, dropout=dropout, name="context")(x)
     kind, published = {

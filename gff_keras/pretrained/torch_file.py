@@ -125,7 +125,10 @@ def _read_safetensors(path):
     arrays = {}
     for name, entry in safetensors.deserialize(path.read_bytes()):
         if entry["dtype"] not in _SAFETENSORS:
-            raise Refused(f"holds {name} in {entry['dtype']}; one of {', '.join(_SAFETENSORS)}.")
+            raise Refused(
+                f"holds {name} in {entry['dtype']}, but only {', '.join(_SAFETENSORS)} are read; "
+                "convert it."
+            )
         storage = Storage(name, _SAFETENSORS[entry["dtype"]])
         arrays[name] = _numbers(entry["data"], storage).reshape(entry["shape"])
     return arrays

@@ -8,7 +8,7 @@ from gff_keras.evaluation.resizing import parse_size
 from gff_keras.evaluation.results import check_folder
 from gff_keras.report.card import model_card
 from gff_keras.report.report import GATE_IMAGES, page
-from gff_keras.sharing import beside, locate
+from gff_keras.sharing import beside, check_repository, locate
 
 
 def report(
@@ -63,12 +63,14 @@ def card(
         repository: where the card will lie on the Hugging Face hub, as USER/NAME.
         overwrite: replace an existing file.
     """
+    check_repository(repository)
     source, model = model, locate(model)
     path = out or beside(model, source, "README.md")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give --out the path of a Markdown file.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another --out, or add --overwrite.")
+    check_folder(path.parent)
     text = model_card(model, results, repository)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

@@ -2,6 +2,6 @@
 
 from gff_keras.sharing.loading import load, load_model
 from gff_keras.sharing.metadata import metadata
-from gff_keras.sharing.source import beside, locate
+from gff_keras.sharing.source import beside, check_repository, locate
 
-__all__ = ["beside", "load", "load_model", "locate", "metadata"]
+__all__ = ["beside", "check_repository", "load", "load_model", "locate", "metadata"]

@@ -1,10 +1,12 @@
 """Load a saved network, with label table and recipe."""
 
+import re
 import zipfile
 from pathlib import Path
 
 import keras
 
+from gff_keras.data import LabelSet
 from gff_keras.models import GFFNet
 from gff_keras.sharing.metadata import LABELS_FILE, metadata_beside
 from gff_keras.sharing.source import locate
@@ -33,14 +35,17 @@ def load(source):
     path = locate(source)
     model = load_model(path)
     beside = metadata_beside(path)
-    model.metadata = {**model.metadata, **beside}
-    labels = _labels(model, path)
-    if labels is not None and labels.num_classes != model.num_classes:
-        names = path.with_name(LABELS_FILE) if "labels" in beside else f"The label table in {path}"
+    metadata = {**model.metadata, **beside}
+    count = _count_classes(metadata.get("labels"), path)
+    if count not in (None, model.num_classes):
+        inside = "labels" not in beside
+        names = f"The label table in {path}" if inside else path.with_name(LABELS_FILE)
+        remedy = "write its own into" if inside else "put the model back beside its own"
         raise ValueError(
-            f"{names} names {labels.num_classes} classes, but {path} predicts "
-            f"{model.num_classes}; put the model back beside the labels it was trained with."
+            f"{names} names {count} classes, but {path} predicts {model.num_classes}; {remedy} "
+            f"{LABELS_FILE}."
         )
+    model.metadata = metadata
     return model
 
 
@@ -64,15 +69,27 @@ def load_model(path):
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as a .keras model: {reason}") from error
+        raise ValueError(f"{path} cannot be loaded as a .keras model: {_reason(error)}") from error
     if not isinstance(model, GFFNet):
         raise ValueError(f"{path} holds a {type(model).__name__}, not a GFFNet.")
     return model
 
 
-def _labels(model, path):
+def _reason(error):
+    """What Keras says, in a line; it tells last which class it does not know."""
+    if unknown := re.search(r"Could not locate \w+ '([^']+)'", str(error)):
+        return (
+            f"it holds a {unknown[1]}, which is not Keras's; import the module that registers it "
+            "(keras.saving.register_keras_serializable) first."
+        )
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _count_classes(table, path):
+    """Number of classes that a label table names, None without a table."""
+    if table is None:
+        return None
     try:
-        return model.labels
+        return LabelSet.from_dict(table).num_classes
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from None

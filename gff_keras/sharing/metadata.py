@@ -20,7 +20,7 @@ def metadata(labels, recipe):
         labels: `LabelSet`.
         recipe: the fields of a `Recipe` as JSON keeps them (`Recipe.fields()`).
     """
-    return as_json({"labels": labels.to_dict(), "recipe": portable(recipe)})
+    return as_json({"labels": labels.to_dict(), "recipe": portable(recipe)}, "metadata")
 
 
 def portable(recipe):

@@ -5,7 +5,9 @@ from pathlib import Path
 
 MODELS = ("best.keras", "last.keras")  # of a folder, the first that is there
 _HUB = re.compile(r"hf:/{1,2}(.*)")  # a `Path` keeps one slash of two
-_REPOSITORY = re.compile(r"([^/@]+/[^/@]+)(?:@([^/@]+))?(?:/(.+\.keras))?/?")
+_NAME = r"[\w.-]+/[\w.-]+"
+_REPOSITORY = re.compile(rf"({_NAME})(?:@([^/@]+))?(?:/(.+\.keras))?/?", re.ASCII)
+_WEB = re.compile(rf"https?:/+(?:www\.)?huggingface\.co/({_NAME})", re.ASCII)
 
 
 def locate(source):
@@ -23,8 +25,16 @@ def locate(source):
     """
     if repository := _HUB.fullmatch(str(source)):
         return _from_hub(repository[1])
+    if page := _WEB.match(str(source)):
+        raise ValueError(f"{source} is a page; give the repository, hf://{page[1]}.")
     path = Path(source)
     return _model_in(path, str(path)) if path.is_dir() else path
+
+
+def check_repository(name):
+    """Raise ValueError unless the name can be a repository's on the hub, USER/NAME."""
+    if not re.fullmatch(_NAME, name, re.ASCII):
+        raise ValueError(f"{name!r} is no name of a repository; give USER/NAME.")
 
 
 def beside(path, source, name):
@@ -59,7 +69,10 @@ def _from_hub(repository):
     shown = f"hf://{repository}"
     parts = _REPOSITORY.fullmatch(repository)
     if not parts:
-        raise ValueError(f"{shown} is no repository; give hf://USER/NAME, or hf://USER/NAME@TAG.")
+        raise ValueError(
+            f"{shown} is no repository; give hf://USER/NAME, hf://USER/NAME@TAG or "
+            "hf://USER/NAME/FILE.keras."
+        )
     name, revision, file = parts.groups()
     folder = _download(shown, name, revision)
     if file is None:
@@ -90,6 +103,6 @@ def _download(shown, name, revision):
         ) from error
     except Exception as error:  # its HTTP library's own, which differs between versions
         raise ConnectionError(
-            f"{shown} cannot be fetched ({type(error).__name__}): check the network, or give a "
-            "folder that was downloaded elsewhere."
+            f"{shown} cannot be fetched ({type(error).__name__}), and was not before: check the "
+            "network, or give a folder that was downloaded elsewhere."
         ) from error

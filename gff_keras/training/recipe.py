@@ -61,8 +61,9 @@ class Recipe:
     dtype: str = "float32"
     """Dtype policy: float32, mixed_bfloat16 or mixed_float16."""
     weights: Literal["imagenet"] | Path | None = None
-    """imagenet, for the backbone; or a file: a GFFNet (.keras), a network of PyTorch (.pth, .pt,
-    .tar, .safetensors) or keras.applications (.h5), folded weights (.npz); random if None."""
+    """imagenet, for the backbone; a GFFNet (.keras, a run's folder, hf://USER/NAME); a network of
+    PyTorch (.pth, .pt, .tar, .safetensors) or keras.applications (.h5); folded weights (.npz);
+    random if None."""
     partial: bool = False
     """Let what the weights do not hold, or in another shape, stay random, and list it."""
     frozen_stages: int = 0

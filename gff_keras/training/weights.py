@@ -1,15 +1,15 @@
 """Start from the weights of a file: ImageNet's for the backbone, or those of a whole network."""
 
 import zipfile
-from pathlib import Path
 
 from gff_keras.backbones import BACKBONES
+from gff_keras.models import GFFNet
 from gff_keras.pretrained import torch_file
 from gff_keras.pretrained.folded import calibrate, load_folded_resnet
 from gff_keras.pretrained.imagenet import load_imagenet
 from gff_keras.pretrained.report import LoadReport, fitting, in_whole_layers
 from gff_keras.pretrained.torch_names import load_torch
-from gff_keras.sharing import load_model
+from gff_keras.sharing import load_model, locate
 
 CALIBRATION_BATCHES = 32
 
@@ -20,10 +20,10 @@ def load_weights(model, path, batches=None, *, partial=False):
     Args:
         model: `GFFNet`.
         path: "imagenet", for the backbone (`gff_keras.pretrained.imagenet`), or the file that it
-            fetches from keras.applications, .h5; the .keras file of a GFFNet, whose weights are
-            found by their names; .pth, .pt, .tar or .safetensors of a network of PyTorch
-            (`gff_keras.pretrained.torch_names`); or .npz of folded ImageNet weights for the
-            backbone (`gff_keras.pretrained.folded`).
+            fetches from keras.applications, .h5; a GFFNet, whose weights are found by their names:
+            a .keras file, a run's folder or "hf://USER/NAME"; .pth, .pt, .tar or .safetensors of a
+            network of PyTorch (`gff_keras.pretrained.torch_names`); or .npz of folded ImageNet
+            weights for the backbone (`gff_keras.pretrained.folded`).
         batches: data set of pairs (images, labels). The normalisation behind folded weights is
             measured on it, which training needs and inference does not.
         partial: take the layers that fit, with all their weights. Others stay as they are, random
@@ -37,10 +37,12 @@ def load_weights(model, path, batches=None, *, partial=False):
         ValueError: the file is of another kind, nothing in it fits or, without `partial`, not all;
             lists name and shape on both sides. Nothing was changed then.
     """
+    if not isinstance(model, GFFNet):
+        raise ValueError(f"Weights are loaded into a GFFNet, not into {model!r}; give the network.")
     normalize = model.get_layer("normalize")
     if str(path) == "imagenet":
         return load_imagenet(model.backbone, normalize, partial=partial)
-    path = Path(path)
+    path = locate(path)
     _check_checkpoint(path)
     if path.suffix == ".keras":
         return _load_keras(model, path, partial)

@@ -128,6 +128,17 @@ def test_outputs_that_are_no_features(message, outputs):
 def test_what_is_no_backbone():
     with pytest.raises(ValueError, match="None is neither a name nor a keras.Model"):
         GFFNet(None)
+    images, maps = trunk()
+    with pytest.raises(ValueError, match="gives one feature map"):
+        GFFNet(keras.Sequential([images, Conv2D(4, 1)]))
+    tiny = keras.Model(images, [maps[0], Conv2D(1, 1)(maps[-1])])
+    for context, least in (("ppm", 4), ("dense_aspp", 2)):
+        message = f"context='{context}' needs at least {least} channels .* which have 1; "
+        with pytest.raises(ValueError, match=message):
+            GFFNet(tiny, 3, context=context)
+    depth = keras.Input((None, None, 4))
+    with pytest.raises(ValueError, match=r"takes \(None, None, 4\), not RGB"):
+        GFFNet(keras.Model(depth, [Conv2D(4, 3, s, padding="same")(depth) for s in (2, 4)]), 3)
     inputs = [keras.Input((None, None, 3), name=name) for name in ("left", "right")]
     with pytest.raises(ValueError, match="has 2 inputs"):
         as_backbone(keras.Model(inputs, [Conv2D(3, 1)(x) for x in inputs]))
@@ -137,7 +148,13 @@ def test_what_is_no_backbone():
 
 def test_sizes_count_that_the_model_is_built_for():
     images, maps = trunk((64, 96))
-    assert as_backbone(keras.Model(images, maps)).output_shape[-1][1:3] == (8, 12)
+    backbone = keras.Model(images, maps)
+    assert as_backbone(backbone).output_shape[-1][1:3] == (8, 12)
+    for asked in ((None, None, 3), (64, None, 3)):  # what is left open is the backbone's
+        model = GFFNet(backbone, 3, filters=4, input_shape=asked)
+        assert model.input_shape == (None, 64, 96, 3)
+    with pytest.raises(ValueError, match=r"input_shape=\(64, 64, 3\): .* takes \(64, 96, 3\); lea"):
+        GFFNet(backbone, 3, input_shape=(64, 64, 3))
     pooled = keras.layers.AveragePooling2D(2)(maps[-1])  # rounds down
     assert as_backbone(keras.Model(images, [*maps, pooled]))
     images, maps = trunk()

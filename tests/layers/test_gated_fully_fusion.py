@@ -96,5 +96,14 @@ def test_an_open_gate_receives_nothing(rng):
 def test_refuses_what_is_no_pyramid(rng):
     with pytest.raises(ValueError, match="list of at least two"):
         GatedFullyFusion(4)(rng.normal(size=(1, 4, 4, 3)).astype("float32"))
-    with pytest.raises(ValueError, match="filters=0"):
-        GatedFullyFusion(0)
+    for filters in (0, "8", 2.5):
+        with pytest.raises(ValueError, match=f"filters={filters!r} must be positive, and a whole"):
+            GatedFullyFusion(filters)
+    with pytest.raises(ValueError, match="from the finest to the coarsest; received"):
+        GatedFullyFusion(4)(features(rng)[::-1])
+
+
+@pytest.mark.parametrize("zero", [(5,), (0,), 1, "1", (True, 2.5)])
+def test_levels_to_close_must_be_there(rng, zero):
+    with pytest.raises(ValueError, match=r"must list levels, 1 \(the finest\) to 4"):
+        GatedFullyFusion(4)(features(rng), zero=zero)

@@ -237,7 +237,17 @@ def test_flip_equivariance(rng, model):
         ({"filters": 2.5}, "filters=2.5 must be a positive whole number"),
         ({"input_shape": (64, 64, 1)}, r"\(64, 64, 1\)"),
         ({"input_shape": None}, "input_shape=None"),
+        ({"input_shape": ("64", 64, 3)}, r"input_shape=\('64', 64, 3\) is not"),
+        ({"input_shape": (-64, 64, 3)}, r"input_shape=\(-64, 64, 3\) is not"),
         ({"output_stride": 4}, "output_stride=4"),
+        ({"output_stride": "8"}, "output_stride='8' is not"),
+        ({"dfp": "no"}, "dfp='no' must be True or False"),
+        ({"aux_head": 1}, "aux_head=1 must be True or False"),
+        ({"dropout": "0.1"}, "dropout='0.1' must be at least 0 and less than 1"),
+        ({"dropout": 1.0}, "dropout=1.0 must be at least 0 and less than 1"),
+        ({"aux_loss_weight": "a"}, "aux_loss_weight='a' must be finite"),
+        ({"aux_loss_weight": float("nan")}, "aux_loss_weight=nan must be finite"),
+        ({"zero_gates": [True]}, "True is no gate"),
     ],
 )
 def test_bad_arguments(arguments, message):

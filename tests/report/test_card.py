@@ -128,10 +128,11 @@ def test_a_file_alone_and_names_of_anybody(tiny_model, tmp_path):
     assert [row[2] for row in tables["Classes"]] == ["#010203", "#ff0010", "#070809"]
     assert "<script>" not in card and "<b>" not in card
     assert "carries no recipe" in card and "was not measured" in card
+    assert "`model.labels.names` are the classes." in card and "model.recipe" not in card
     assert "Images may have any size." in card
     tiny_model().save(tmp_path / "m.keras")
     card = model_card(tmp_path / "m.keras")
-    assert "carries no label table" in card
+    assert "carries no label table" in card and "model.labels" not in card
     assert [row[1] for row in parts(card)[1]["Classes"]] == ["class 0", "class 1", "class 2"]
     tiny_model(input_shape=(None, 40, 3)).save(tmp_path / "m.keras")
     card = model_card(tmp_path / "m.keras")
@@ -184,6 +185,10 @@ def test_bad_inputs(refused, run_folder, tiny_model, tmp_path):
     tiny_model(4).save(tmp_path / "four.keras")
     line = ("card", tmp_path / "four.keras", "--results", run_folder / "best_val.json")
     assert "best_val.json has 3 classes, but" in refused(*line)
+    for name in ("not a repo", "me", "me/net/x", "hf://me/net"):
+        error = refused("card", run_folder, "--repository", name)
+        assert f"{name!r} is no name of a repository; give USER/NAME" in error
+    assert "/proc cannot be written: " in refused("card", run_folder, "--out", "/proc/card.md")
     assert not (run_folder / "README.md").exists()
 
 

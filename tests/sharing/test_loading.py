@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gff_keras as gff
+from gff_keras import layers
 from gff_keras.data import LabelSet
 from gff_keras.sharing import load_model
 from gff_keras.sharing.metadata import portable
@@ -25,6 +26,12 @@ def run_folder(trained, tmp_path):
     """A copy of a run's folder, to change."""
     shutil.copytree(trained[0].out, tmp_path / "run")
     return tmp_path / "run"
+
+
+def save_unchecked(model, path, metadata):
+    """Save a network as a file that was written or edited elsewhere may be."""
+    model._metadata = metadata
+    keras.saving.save_model(model, path)
 
 
 def images(rng):
@@ -115,9 +122,11 @@ def test_what_lies_beside_counts_first(run_folder):
 
 
 def test_labels_of_another_number_of_classes(run_folder, tiny_model, tmp_path):
-    tiny_model(4, metadata={"labels": LABELS.to_dict()}).save(tmp_path / "four.keras")
+    save_unchecked(tiny_model(4), tmp_path / "four.keras", {"labels": LABELS.to_dict()})
     with pytest.raises(ValueError, match=r"label table in \S+four.keras names 3 .* predicts 4"):
         gff.load(tmp_path / "four.keras")
+    LabelSet("four", tuple("abcd"), ((0, 0, 0),) * 4).save(tmp_path / "labels.json")
+    assert gff.load(tmp_path / "four.keras").labels.names == ("a", "b", "c", "d")  # the remedy
     tiny_model(4).save(run_folder / "last.keras")
     with pytest.raises(ValueError, match=r"labels.json names 3 classes.*last.keras predicts 4"):
         gff.load(run_folder / "last.keras")
@@ -125,15 +134,56 @@ def test_labels_of_another_number_of_classes(run_folder, tiny_model, tmp_path):
 
 @pytest.mark.parametrize("table", [[1], {"classes": ["a"]}, {"classes": "abc", "palette": []}])
 def test_a_damaged_label_table_inside(tiny_model, tmp_path, table):
-    tiny_model(metadata={"labels": table}).save(tmp_path / "m.keras")
-    with pytest.raises(ValueError, match=r"m.keras: (label|'classes' and)"):
+    save_unchecked(tiny_model(), tmp_path / "m.keras", {"labels": table})
+    with pytest.raises(ValueError, match=r"m.keras: (a? ?label|'classes' and)"):
         gff.load(tmp_path / "m.keras")
 
 
-@pytest.mark.parametrize("metadata", [["labels"], {"a": object()}, {"recipe": {1, 2}}])
-def test_metadata_that_no_file_can_hold(tiny_model, metadata):
-    with pytest.raises(ValueError, match="metadata.* JSON"):
-        tiny_model(metadata=metadata)
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (["labels"], "metadata=.* is no dictionary"),
+        ({"a": object()}, "metadata cannot be kept in a file as JSON"),
+        ({"recipe": {1, 2}}, "metadata cannot be kept in a file as JSON"),
+        ({"recipe": "x"}, r"metadata\['recipe'\]='x' is no dictionary"),
+        ({"labels": [1]}, r"metadata\['labels'\]=\[1\] is no dictionary"),
+        ({"labels": {"classes": ["a"]}}, "label table lacks the key 'palette'"),
+        ({"labels": LABELS.to_dict()}, "names 3 classes, but the network predicts 4"),
+    ],
+)
+def test_metadata_that_no_file_can_hold(tiny_model, tmp_path, metadata, message):
+    """Refused when it is given, also later; and a good file is not written over."""
+    with pytest.raises(ValueError, match=message):
+        tiny_model(4, metadata=metadata)
+    model = tiny_model(4, metadata={"recipe": {"a": 1}})
+    with pytest.raises(ValueError, match=message):
+        model.metadata = metadata
+    assert model.recipe == {"a": 1}
+    if isinstance(metadata, dict):
+        model.save(tmp_path / "m.keras")
+        before = (tmp_path / "m.keras").read_bytes()
+        model.metadata.update(metadata)
+        with pytest.raises(ValueError, match=message):
+            model.save(tmp_path / "m.keras")
+        assert (tmp_path / "m.keras").read_bytes() == before
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def test_a_class_that_is_not_there_is_named(tiny_model, tmp_path, monkeypatch):
+    x = keras.Input((None, None, 3))
+    features = [layers.Conv2D(4, 3, strides=stride)(Doubled()(x)) for stride in (4, 8)]
+    gff.GFFNet(keras.Model(x, features), 3, filters=4).save(tmp_path / "m.keras")
+    assert gff.load(tmp_path / "m.keras").num_classes == 3
+    registry = keras.saving.get_custom_objects()
+    monkeypatch.delitem(registry, "tests>Doubled")
+    monkeypatch.setattr(Doubled, "__module__", "elsewhere")
+    with pytest.raises(ValueError, match="holds a Doubled, which is not Keras's; import .*regist"):
+        gff.load(tmp_path / "m.keras")
 
 
 def test_code_in_a_file_is_refused(tiny_model, tmp_path):

@@ -70,6 +70,14 @@ def test_folders_that_leave_it_open(tmp_path):
         locate(tmp_path)
 
 
+def test_a_page_of_the_hub_is_no_repository():
+    for page in ("https://huggingface.co/me/net", "http://www.huggingface.co/me/net/tree/main"):
+        with pytest.raises(
+            ValueError, match=f"{page} is a page; give the repository, hf://me/net."
+        ):
+            gff.load(page)
+
+
 def test_a_repository_gives_the_trained_network(rng, trained, hub, snapshot):
     hub.answer = snapshot
     model = gff.load("hf://someone/net")

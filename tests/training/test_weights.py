@@ -93,6 +93,17 @@ def test_files_of_another_kind(tiny_model, tmp_path):
             gff.load_weights(model, tmp_path / name)
 
 
+def test_a_runs_folder_gives_its_best_weights(trained, tiny_model):
+    model = tiny_model()
+    report = gff.load_weights(model, trained[0].out)
+    best = gff.load(trained[0].out / "best.keras")
+    assert report.random == report.unused == ()
+    for name, weight in weights_of(best).items():
+        np.testing.assert_array_equal(weights_of(model)[name], weight)
+    with pytest.raises(ValueError, match="loaded into a GFFNet, not into <Functional"):
+        gff.load_weights(model.backbone, trained[0].out)
+
+
 def test_a_checkpoint_is_recognised(rng, tiny_model, tmp_path):
     path = tmp_path / "checkpoints" / "step_00000003.npz"
     checkpoints.write(path, {"step": 3}, {"model": [rng.normal(size=3)]})
