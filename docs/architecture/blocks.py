@@ -5,7 +5,7 @@ import itertools
 from gff_keras import layers
 
 from .canvas import PANEL, QUIET
-from .graph import gate_channels, reduction_sizes
+from .graph import convs_after, convs_before, gate_channels
 
 FUSIONS = (
     layers.GatedFullyFusion,
@@ -34,24 +34,43 @@ RULES = {  # what a newcomer reads below the figure
         r"GFF, Eq. 5:  $\tilde{X}_l = (1+G_l)\cdot X_l + (1-G_l)\cdot\sum_{i\neq l} G_i\cdot X_i$"
         r"  of reduced $X_i$;   ● sends $G_i\cdot X_i$,   ○ receives it times $1-G_l$"
     ),
-    layers.ConcatFusion: r"Concat, Eq. 2:  $X_l$ reduced, joined at the finest level, two 3x3 conv",
-    layers.AdditionFusion: r"Add, Eq. 3:  $X_l$ reduced, added at the finest level, two 3x3 conv",
+    layers.ConcatFusion: (
+        r"Concat, Eq. 2:  $[X_1, \ldots, X_L]$  of reduced $X_l$ at the finest level, refined;"
+        r"   ○ joins the concatenation"
+    ),
+    layers.AdditionFusion: (
+        r"Add, Eq. 3:  $X_1 + \ldots + X_L$  of reduced $X_l$ at the finest level, refined;"
+        r"   ○ is added"
+    ),
     layers.FeaturePyramid: (
-        r"FPN, Eq. 4:  $\tilde{X}_l = X_l + \tilde{X}_{l+1}$  of reduced $X_l$;  one 3x3 conv each"
+        r"FPN, Eq. 4:  $\tilde{X}_l = X_l + \tilde{X}_{l+1}$,  $\tilde{X}_L = X_L$  of reduced"
+        r" $X_l$, before the 3x3 conv;   ● sends $\tilde{X}_l$,   ○ receives it"
     ),
     layers.GatedFeaturePyramid: (
         r"Gated FPN:  $\tilde{X}_l = (1+G_l)\cdot X_l + (1-G_l)\cdot G_{l+1}\cdot\tilde{X}_{l+1}$"
-        r"  of reduced $X_l$;  one 3x3 conv each"
+        r"  of reduced $X_l$, before the 3x3 conv;   ● sends $G_l\cdot\tilde{X}_l$,"
+        r"   ○ receives it times $1-G_l$"
+        "\n"
+        r"The coarsest level, which becomes $y_0$:  $\tilde{X}_L = (1+G_L)\cdot X_L$"
     ),
-    layers.DeepLabDecoder: r"Decoder:  context beside the reduced $X_1$, two 3x3 conv",
+    layers.DeepLabDecoder: (
+        r"Decoder:  $y_0$ beside the reduced $X_1$, refined;   ○ joins the concatenation"
+    ),
     layers.SemanticBranch: (
-        "Semantic branch:  3x3 conv, a coarser level upsampled by 2 after each; all added"
+        "Semantic branch:  a coarser level is upsampled by 2 after each 3x3 conv;   ○ is added"
     ),
     layers.DenseFeaturePyramid: (
         r"DFP, Eq. 6:  $y_i = H_i([y_0, \tilde{X}_L, \ldots])$  from the coarsest level to"
         r" its own;   ○ joins the concatenation"
     ),
 }
+
+
+def block_width(part):
+    """Width of the block of a part, with room for the convolutions in it."""
+    if isinstance(part.layer, layers.DenseFeaturePyramid):
+        return 1.45
+    return 1.62 + 0.5 * bool(convs_after(part))
 
 
 class Block:
@@ -70,19 +89,21 @@ class Block:
         self.rows = _rows(part)
         self.inside = self.rows[:-1] if self.dense else self.rows  # y_0 passes above
         self.flows = _flows(part, self.rows)
-        first, last = self.x + 0.12, self.x + self.width - (0.6 if self.dense else 0.12)
-        if reduction_sizes(part):
-            first += 0.76
+        self.before, self.after = convs_before(part), convs_after(part)
+        first = self.x + 0.12
+        if self.before:
+            first += 0.36 + max(self.conv_width(convs) for convs in self.before)
+        last = self.x + self.width - (0.6 if self.dense or self.after else 0.12)
         step = min((last - first) / len(self.flows), 0.2 if self.dense else 1)
         self.columns = [first + step * (i + 0.5) for i in range(len(self.flows))]
 
     def draw(self):
         self.draw_panel()
         self.draw_rows()
-        sizes, gates = reduction_sizes(self.part), gate_channels(self.part)
-        for level, size in enumerate(sizes, start=1):
-            self.draw_reduction(level, size)
-        for level, channels in enumerate(gates, start=1):
+        for x, found in ((self.x + 0.32, self.before), (self.x + self.width - 0.52, self.after)):
+            for level, convs in zip(self.rows, found, strict=False):  # or on the finest level only
+                self.draw_convs(x, level, convs)
+        for level, channels in enumerate(gate_channels(self.part), start=1):
             self.draw_gate(level, channels)
         self.draw_flows()
 
@@ -112,10 +133,20 @@ class Block:
             if self.dense:
                 self.draw_h(right - 0.55, y, len(leaving) - leaving.index(level))
 
-    def draw_reduction(self, level, size):
-        y = self.drawing.y(level)
-        self.canvas.box(self.x + 0.32, y, 0.4, 0.22)
-        self.canvas.text(self.x + 0.52, y - 0.01, f"{size}x{size}")
+    def narrows(self, convs):
+        """Whether convolutions give another number of channels than the part does."""
+        return convs[-1].filters != self.part.outputs[0].channels
+
+    def conv_width(self, convs):
+        return 0.62 if self.narrows(convs) else 0.4
+
+    def draw_convs(self, x, level, convs):
+        """Convolutions in a row, one below the other."""
+        lines = [f"{conv.kernel_size}x{conv.kernel_size}" for conv in convs]
+        lines[-1] += f" to {convs[-1].filters}" if self.narrows(convs) else ""
+        y, width = self.drawing.y(level), self.conv_width(convs)
+        self.canvas.box(x, y, width, 0.06 + 0.16 * len(lines))
+        self.canvas.text(x + width / 2, y - 0.01, "\n".join(lines))
 
     def draw_gate(self, level, channels):
         x, y, feature = self.x, self.drawing.y(level), self.part.inputs[level - 1]

@@ -48,16 +48,16 @@ class Canvas:
             Circle((x, y), 0.045, facecolor=face, edgecolor=color, lw=1.3, zorder=4)
         )
 
-    def chip(self, x, y, tensor, symbol, edge=EDGE, face="white"):
+    def chip(self, x, y, tensor, symbol, edge=EDGE, face="white", ink=INK):
         """A tensor: its symbol, its size as a share of the image's, and its channels."""
         self.box(x, y, CHIP, CHIP_HEIGHT, face, edge)
-        self.text(x + CHIP / 2, y + 0.085, symbol, 10.5 if symbol.startswith("$") else 8.5)
+        self.text(x + CHIP / 2, y + 0.085, symbol, 10.5 if symbol.startswith("$") else 8.5, ink)
         scale = f"1/{tensor.stride}" if tensor.stride > 1 else "1"
-        self.text(x + CHIP / 2, y - 0.11, f"{scale} · {tensor.channels}")
+        self.text(x + CHIP / 2, y - 0.11, f"{scale} · {tensor.channels}", color=ink)
 
     def save(self, path, dpi):
         self.figure.savefig(path, dpi=dpi, facecolor="white")
-        if str(path).endswith(".png"):  # flat colours: a third of the size
+        if path.suffix.lower() == ".png":  # flat colours: a third of the size
             with Image.open(path) as file:
                 picture = file.convert("RGB").quantize(128, dither=Image.Dither.NONE)
             picture.save(path, optimize=True)

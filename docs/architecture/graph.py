@@ -64,6 +64,11 @@ class Graph:
         """The parts that take a tensor."""
         return [part for part in self.parts if tensor in part.inputs]
 
+    def unused(self):
+        """The backbone's features that no part takes."""
+        features = [stage.feature for stage in self.stages]
+        return [feature for feature in features if not self.users(feature)]
+
 
 def read(model):
     """Return the `Graph` of a `GFFNet`."""
@@ -96,10 +101,25 @@ def gate_channels(part):
     return [conv.kernel.shape[-1] for conv in getattr(part.layer, "gate_convs", ())]
 
 
-def reduction_sizes(part):
-    """Kernel sizes of the convolutions that reduce the channels of a part's inputs; else none."""
-    found = getattr(part.layer, "reductions", None) or getattr(part.layer, "laterals", ())
-    return [conv.kernel_size for conv in found]
+def convs_before(part):
+    """Convolutions on every level before levels meet in a part, finest first: lists of layers."""
+    layer = part.layer
+    if isinstance(layer, layers.SemanticBranch):
+        return layer.stages
+    if isinstance(layer, layers.DeepLabDecoder):
+        return [[layer.reduce]]
+    found = getattr(layer, "reductions", None) or getattr(layer, "laterals", ())
+    return [[conv] for conv in found]
+
+
+def convs_after(part):
+    """Convolutions on every level after levels have met, finest first: lists of layers."""
+    layer = part.layer
+    if isinstance(layer, (layers.ConcatFusion, layers.AdditionFusion)):
+        return [[layer.refine_1, layer.refine_2]]
+    if isinstance(layer, layers.DeepLabDecoder):
+        return [[layer.conv_1, layer.conv_2]]
+    return [[conv] for conv in getattr(layer, "smooths", ())]
 
 
 def _nodes(model):
