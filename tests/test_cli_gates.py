@@ -67,7 +67,7 @@ def test_gates_of_records(run, model, records, tmp_path, monkeypatch):
         rows = {row["class"]: row for row in csv.DictReader(file)}
     change = expected["without"]["G2"]["iou"]["road"] - expected["iou"]["road"]
     assert float(rows["road"]["change without G2"]) == change
-    assert f"{100 * change:+.2f}" in text and "% of a fused level that comes from" in text
+    assert f"{100 * change:+z.2f}" in text and "% of a fused level that comes from" in text
     tables = ["ablation.csv", "ablation.json", "ablation.png", "gates.csv", "gates.json"]
     sheets = ["scene_0_ablation.png", "scene_0_gates.png"]
     assert names(out) == sorted([*tables, "gates.png", "shares.csv", *sheets])
