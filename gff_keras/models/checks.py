@@ -33,11 +33,15 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, wei
         )
 
 
-def check_numbers(dropout, aux_loss_weight, **switches):
-    """Raise ValueError unless switches are True or False, and the numbers are in their range."""
+def check_switches(**switches):
+    """Raise ValueError unless all are True or False."""
     for name, value in switches.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"{name}={value!r} must be True or False.")
+
+
+def check_rates(dropout, aux_loss_weight):
+    """Raise ValueError unless the numbers are in their range."""
     if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         raise ValueError(f"dropout={dropout!r} must be at least 0 and less than 1.")
     if not isinstance(aux_loss_weight, (int, float)) or not 0 <= aux_loss_weight < math.inf:

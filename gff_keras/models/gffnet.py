@@ -12,18 +12,14 @@ import keras
 from gff_keras import backbones, layers
 from gff_keras.data import LabelSet
 from gff_keras.layers.replicas import apart
-from gff_keras.models import parts
-from gff_keras.models.checks import (
-    check_arguments,
-    check_gated,
-    check_loss,
-    check_numbers,
-    check_output_stride,
-    checked_gates,
-    joint_shape,
-)
+from gff_keras.models import checks, parts
 from gff_keras.models.metadata import as_json, checked_metadata
 from gff_keras.pretrained.imagenet import load_imagenet
+
+_ARGUMENTS = (  # of the constructor, that a network keeps as they are
+    *("num_classes", "context", "fusion", "dfp", "aux_head", "output_stride", "filters"),
+    *("dropout", "aux_loss_weight", "name"),
+)
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -88,8 +84,9 @@ class GFFNet(keras.Model):
         trainable=True,
         _layers_of=None,
     ):
-        check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights)
-        check_numbers(dfp=dfp, aux_head=aux_head, dropout=dropout, aux_loss_weight=aux_loss_weight)
+        checks.check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights)
+        checks.check_switches(dfp=dfp, aux_head=aux_head)
+        checks.check_rates(dropout, aux_loss_weight)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
 
         # === Layers ===
@@ -98,7 +95,7 @@ class GFFNet(keras.Model):
             backbone = backbones.build(backbone, output_stride, dtype=policy)
         else:
             backbone = backbones.as_backbone(backbone)
-            input_shape = joint_shape(input_shape, backbone)
+            input_shape = checks.joint_shape(input_shape, backbone)
         layer = parts.maker(policy, _layers_of)
         normalize = layer(layers.ImageNormalization, name="normalize")
         classify = layer(
@@ -110,8 +107,8 @@ class GFFNet(keras.Model):
         images = keras.Input(tuple(input_shape), name="images")
         x = backbone(normalize(images))  # [X_1 .. X_L], (B, H_l, W_l, C_l)
         strides = backbones.strides_of(backbone)
-        check_output_stride(output_stride, backbone.name, strides[-1])
-        zero_gates = checked_gates(zero_gates, fusion, len(x))
+        checks.check_output_stride(output_stride, backbone.name, strides[-1])
+        zero_gates = checks.checked_gates(zero_gates, fusion, len(x))
         y_0 = parts.add_context(layer, context, x[-1], strides[-1], dropout)  # (B, H_L, W_L, C)
         if fusion is None:
             y = [parts.plain_decoder(layer, context, x, y_0)]
@@ -183,7 +180,7 @@ class GFFNet(keras.Model):
         if self.fusion == "gated_fpn":
             y_0 = self.get_layer("context")(x[-1], training=False) if self.context else x[-1]
             return self.get_layer("gated_fpn").gates([*x, y_0])
-        check_gated(self.fusion)
+        checks.check_gated(self.fusion)
         return self.get_layer("gff").gates(x, self.zero_gates)
 
     def features(self, images):
@@ -202,7 +199,7 @@ class GFFNet(keras.Model):
         Raises:
             ValueError: the network has no gates, or not that one.
         """
-        check_gated(self.fusion)
+        checks.check_gated(self.fusion)
         arguments = {**self._arguments(), "zero_gates": zero}
         return GFFNet(self.backbone, **arguments, _layers_of=self)
 
@@ -222,7 +219,7 @@ class GFFNet(keras.Model):
         """The compiled loss on `logits`, plus `aux_loss_weight` times the same on `aux_logits`."""
         if not isinstance(y_pred, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        check_loss(self.loss, training and self.aux_head)
+        checks.check_loss(self.loss, training and self.aux_head)
         if not training:
             with apart():
                 return super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
@@ -253,18 +250,9 @@ class GFFNet(keras.Model):
     def _arguments(self):
         """The constructor's arguments but for the backbone, as JSON can hold them."""
         return {
-            "num_classes": self.num_classes,
-            "context": self.context,
-            "fusion": self.fusion,
-            "dfp": self.dfp,
-            "aux_head": self.aux_head,
-            "output_stride": self.output_stride,
-            "filters": self.filters,
+            **{name: getattr(self, name) for name in _ARGUMENTS},
             "input_shape": list(self.input_shape[1:]),
-            "dropout": self.dropout,
-            "aux_loss_weight": self.aux_loss_weight,
             "dtype": self.dtype_policy.name,
-            "name": self.name,
             **({"zero_gates": list(self.zero_gates)} if self.zero_gates else {}),
             **({"metadata": as_json(self.metadata, "metadata")} if self.metadata else {}),
         }

@@ -19,6 +19,10 @@ def small(**kwargs):
     return gff.GFFNet(**{"backbone": "resnet18", "num_classes": 5, "filters": 16, **kwargs})
 
 
+def slowly(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def images(rng, *shape):
     return rng.integers(0, 256, (*shape, 3)).astype("uint8")
 
@@ -260,7 +264,7 @@ def test_a_misspelt_argument_is_no_argument(tiny_model):
         tiny_model(fuson="add")
 
 
-@pytest.mark.parametrize("stride, side", [(8, 4), (16, 8), (32, 16)])
+@pytest.mark.parametrize("stride, side", [slowly(8, 4), slowly(16, 8), (32, 16)])
 def test_strides_where_the_image_is_smaller(rng, stride, side):
     """Maps of one pixel fit several strides; the network has the one asked for, and keeps it."""
     arguments = dict(input_shape=(side, side, 3), output_stride=stride, fusion="fpn", dfp=False)

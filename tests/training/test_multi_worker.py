@@ -29,6 +29,7 @@ def wait_for(path, workers):
         time.sleep(0.01)
 
 
+@pytest.mark.slow  # what replicas compute, test_replicas.py compares in one process
 def test_two_workers_equal_one_process(uneven_recipe, start_workers, assert_same_run, tmp_path):
     drawn = ("--tensorboard_images", "1", "--report")  # by the chief, and no other waits for ever
     workers = start_workers(uneven_recipe, "--out", tmp_path / "two", *drawn)

@@ -133,6 +133,7 @@ def test_total_steps_and_no_validation_split(without_val, tiny_recipe, trained, 
     assert not any(name.startswith("val_") for name in history)
 
 
+@pytest.mark.slow
 def test_loss_scaling_of_float16_keeps_the_learning_rate(tiny_recipe, tmp_path, eager):
     class Scaled(type(tiny_recipe(tmp_path))):
         def model(self, num_classes):

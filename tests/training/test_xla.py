@@ -10,9 +10,8 @@ from gff_keras.layers import convolution
 from gff_keras.training import train
 
 
-@pytest.mark.parametrize(
-    "portable", [pytest.param(False, marks=pytest.mark.slow), True], ids=["native", "portable"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("portable", [False, True], ids=["native", "portable"])
 def test_gradient_of_a_dilated_network(rng, monkeypatch, portable):
     """Both gradients of a dilated convolution, pooling of odd sizes, sampling to image size."""
     if portable:
