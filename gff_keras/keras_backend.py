@@ -9,7 +9,7 @@ def problem(backend):
     """Return what is wrong with a value of KERAS_BACKEND in one sentence, or None."""
     if backend not in (None, "", "tensorflow", "jax"):
         return f"KERAS_BACKEND={backend} must be tensorflow or jax."
-    if backend == "jax" and not _is_installed("jax"):
+    if backend == "jax" and importlib.util.find_spec("jax") is None:
         return (
             "KERAS_BACKEND=jax needs the package jax, which is not installed; in a copy of "
             'gff_keras: pip install -c constraints.txt -e ".[jax]".'
@@ -17,15 +17,14 @@ def problem(backend):
     return None
 
 
-def _is_installed(package):
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # set to None in sys.modules: Python's way to forbid an import
-        return False
-
-
-if sentence := problem(os.environ.get("KERAS_BACKEND")):
-    if os.path.basename(sys.argv[0]) not in ("gff-keras", "-m"):
+def refuse(backend):
+    """End the command line with the sentence, without a traceback; raise ImportError elsewhere."""
+    sentence = problem(backend)
+    if sentence and os.path.basename(sys.argv[0]) not in ("gff-keras", "-m"):
         raise ImportError(sentence)
-    print(f"gff-keras: error: {sentence}", file=sys.stderr)  # the command line: no traceback
-    sys.exit(2)
+    if sentence:
+        print(f"gff-keras: error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+refuse(os.environ.get("KERAS_BACKEND"))

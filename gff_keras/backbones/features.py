@@ -53,8 +53,8 @@ def _functional(model):
     """The model as a graph with one input."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"backbone={model!r} is neither a name nor a keras.Model.")
-    if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+    if isinstance(model, keras.Sequential) and model.built:  # which has no `output` of its own
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not getattr(model, "inputs", None):  # a class with a call method
         images = keras.Input((None, None, 3))
         model = keras.Model(images, model(images), name=model.name)
@@ -62,6 +62,9 @@ def _functional(model):
         raise ValueError(
             f"backbone {model.name!r} has {len(model.inputs)} inputs; it must take one."
         )
+    shape = tuple(model.inputs[0].shape)
+    if len(shape) != 4 or shape[-1] not in (None, 3):
+        raise ValueError(f"backbone {model.name!r} takes {shape}, not RGB images (B, H, W, 3).")
     return model
 
 

@@ -90,10 +90,10 @@ def complexity(model, size):
         for kernel in (v for v in layer._trainable_variables if _is_kernel(v)):
             block = block_of(kernel.path, layer in backbone)
             block.operations += 2 * math.prod(kernel.shape) * positions.get(id(layer), 0)
-    in_backbone = re.compile(rf"/{re.escape(model.backbone.name)}(_\d+)?/")
+    in_backbone = re.compile(rf"[^/]+/{re.escape(model.backbone.name)}(_\d+)?/")  # below the whole
     for op in graph.get_operations():
         if operations := _operations(op):
-            block_of(op.name, in_backbone.search(op.name)).computed += operations
+            block_of(op.name, in_backbone.match(op.name)).computed += operations
     order = ["backbone stem", *(f"backbone stage {i}" for i in range(1, 5)), "backbone"]
     order += [*(name for _, name in _BLOCKS), "other"]
     return sorted(blocks.values(), key=lambda block: order.index(block.name))

@@ -44,7 +44,8 @@ class ASPP(keras.layers.Layer):
         ]
         self.mean = ConvBNReLU(filters, dtype=dtype, name="mean")
         self.join = MultiLevelConv(filters, dtype=dtype, name="join")
-        # Not "bn": weights are found by names, and that is pyramid pooling's, of the same shape.
+        # Not "bn": weights are found by names, and that is pyramid pooling's, which has the same
+        # shape where C is 1024.
         self.bn = BatchNormalization(dtype=dtype, name="join_bn")
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
 

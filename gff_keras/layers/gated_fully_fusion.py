@@ -6,7 +6,7 @@ X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w
 import keras
 from keras import ops
 
-from gff_keras.layers.gates import compute_gates, gate_convs
+from gff_keras.layers.gates import checked_levels, compute_gates, gate_convs
 from gff_keras.layers.reduction import checked_filters, reduce_all, reductions
 from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
@@ -41,9 +41,7 @@ class GatedFullyFusion(keras.layers.Layer):
         Raises:
             ValueError: `zero` lists what is no level.
         """
-        levels = range(1, len(self.gate_convs) + 1)
-        if not isinstance(zero, (list, tuple, set)) or not set(zero) <= set(levels):
-            raise ValueError(f"zero={zero!r} must list levels, 1 (the finest) to {levels[-1]}.")
+        zero = checked_levels(zero, len(self.gate_convs))
         g = compute_gates(self.gate_convs, features)
         return [ops.zeros_like(g_l) if i in zero else g_l for i, g_l in enumerate(g, start=1)]
 

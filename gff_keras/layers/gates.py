@@ -5,9 +5,28 @@
 A 1x1 convolution on the feature with all its channels: one number in [0, 1] for every pixel.
 """
 
+import numbers
+
 from keras import ops
 
 from gff_keras.layers.convolution import Conv2D
+
+
+def checked_levels(zero, levels):
+    """Return the numbers of levels, from 1 for the finest, as a sorted tuple without doubles.
+
+    Raises:
+        ValueError: one is no level of so many.
+    """
+    chosen = list(zero) if isinstance(zero, (list, tuple, set, frozenset, range)) else [zero]
+    for level in chosen:
+        is_whole = isinstance(level, numbers.Integral) and not isinstance(level, bool)
+        if not is_whole or not 1 <= int(level) <= levels:
+            raise ValueError(
+                f"zero={zero!r}: {level!r} is no gate; list numbers in 1..{levels}, 1 for G1, the "
+                "gate of the finest level."
+            )
+    return tuple(sorted({int(level) for level in chosen}))
 
 
 def gate_convs(shapes, dtype):

@@ -12,7 +12,7 @@ def checked_filters(filters):
     Raises:
         ValueError: it is no positive whole number.
     """
-    if not isinstance(filters, numbers.Integral) or filters < 1:
+    if isinstance(filters, bool) or not isinstance(filters, numbers.Integral) or filters < 1:
         raise ValueError(f"filters={filters!r} must be positive, and a whole number.")
     return filters
 

@@ -6,6 +6,7 @@ import numbers
 import keras
 import numpy as np
 
+from gff_keras.layers.gates import checked_levels
 from gff_keras.models.parts import CONTEXTS, FUSIONS
 
 
@@ -24,53 +25,44 @@ def check_arguments(num_classes, context, fusion, dfp, filters, input_shape, wei
             "gff_keras.load_weights(model, path)."
         )
     for name, value in (("num_classes", num_classes), ("filters", filters)):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        if not _is_positive(value):
             raise ValueError(f"{name}={value!r} must be a positive whole number.")
-    if not _is_shape(input_shape):
+    is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
+    if not is_shape or input_shape[-1] != 3 or not all(map(_is_side, input_shape[:2])):
         raise ValueError(
             f"input_shape={input_shape!r} is not (height, width, 3), sides positive whole numbers "
             "or None."
         )
 
 
-def check_switches(**switches):
-    """Raise ValueError unless all are True or False."""
+def check_settings(dropout, aux_loss_weight, **switches):
+    """Raise ValueError unless the numbers are in their range and switches are True or False."""
     for name, value in switches.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ValueError(f"{name}={value!r} must be True or False.")
-
-
-def check_rates(dropout, aux_loss_weight):
-    """Raise ValueError unless the numbers are in their range."""
-    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout!r} must be at least 0 and less than 1.")
-    if not isinstance(aux_loss_weight, (int, float)) or not 0 <= aux_loss_weight < math.inf:
-        raise ValueError(f"aux_loss_weight={aux_loss_weight!r} must be finite and at least 0.")
+    for name, value, end in (
+        ("dropout", dropout, 1),
+        ("aux_loss_weight", aux_loss_weight, math.inf),
+    ):
+        is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not is_number or not 0 <= float(value) < end:
+            raise ValueError(f"{name}={value!r} must be a number of at least 0, less than {end}.")
 
 
 def joint_shape(input_shape, backbone):
     """Return the images' shape for a backbone given as a model: its own sides where it has some.
 
     Raises:
-        ValueError: another one is asked for, or the backbone does not take RGB.
+        ValueError: others are asked for.
     """
-    own = tuple(backbone.inputs[0].shape[1:])
-    if len(own) != 3 or own[-1] not in (None, 3):
-        raise ValueError(f"backbone {backbone.name!r} takes {own}, not RGB (height, width, 3).")
-    for side, fixed in zip(input_shape[:2], own[:2], strict=True):
-        if None not in (side, fixed) and side != fixed:
-            raise ValueError(
-                f"input_shape={tuple(input_shape)}: backbone {backbone.name!r} takes {own}; leave "
-                "input_shape out, or build the backbone for other sizes."
-            )
-    return (*(side or fixed for side, fixed in zip(input_shape[:2], own[:2], strict=True)), 3)
-
-
-def _is_shape(shape):
-    """Whether it is (height, width, 3), sides None or positive whole numbers."""
-    if not isinstance(shape, (list, tuple)) or len(shape) != 3 or shape[-1] != 3:
-        return False
-    return all(x is None or (isinstance(x, numbers.Integral) and int(x) > 0) for x in shape[:2])
+    own = backbone.inputs[0].shape[1:3]
+    pairs = list(zip(input_shape[:2], own, strict=True))
+    if any(side and fixed and side != fixed for side, fixed in pairs):
+        raise ValueError(
+            f"input_shape={tuple(input_shape)}: backbone {backbone.name!r} takes images of "
+            f"{own[0]}x{own[1]}; leave input_shape out, or build the backbone for other sizes."
+        )
+    return (*(side or fixed for side, fixed in pairs), 3)
 
 
 def check_output_stride(output_stride, name, stride):
@@ -88,10 +80,6 @@ def check_output_stride(output_stride, name, stride):
         )
 
 
-def _listed(choices):
-    return ", ".join(repr(choice) for choice in choices)
-
-
 def check_gated(fusion):
     """Raise ValueError unless the network has gates."""
     if fusion != "gff":
@@ -101,25 +89,14 @@ def check_gated(fusion):
 
 
 def checked_gates(zero, fusion, levels):
-    """Return the numbers of gates, from 1 for the finest level, as a sorted tuple without doubles.
+    """Return `checked_levels` of the gates that shall be zero.
 
     Raises:
         ValueError: one is no gate of a network of so many levels, or it has none at all.
     """
-    gates = list(zero) if isinstance(zero, (list, tuple, set, frozenset, range)) else [zero]
-    if gates:
+    if zero not in ((), []):
         check_gated(fusion)
-    for gate in gates:
-        if (
-            isinstance(gate, bool)
-            or not isinstance(gate, numbers.Integral)
-            or not 1 <= int(gate) <= levels
-        ):
-            raise ValueError(
-                f"zero={zero!r}: {gate!r} is no gate; list numbers in 1..{levels}, 1 for G1, the "
-                "gate of the finest level."
-            )
-    return tuple(sorted({int(gate) for gate in gates}))
+    return checked_levels(zero, levels)
 
 
 def check_loss(loss, uses_aux_head):
@@ -137,3 +114,16 @@ def check_loss(loss, uses_aux_head):
             f"loss={loss!r} cannot serve the auxiliary head; compile with a loss "
             "object such as SegmentationCrossEntropy(), or build with aux_head=False."
         )
+
+
+def _is_positive(value):
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_whole and int(value) > 0
+
+
+def _is_side(value):
+    return value is None or _is_positive(value)
+
+
+def _listed(choices):
+    return ", ".join(repr(choice) for choice in choices)

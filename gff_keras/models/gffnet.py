@@ -16,10 +16,10 @@ from gff_keras.models import checks, parts
 from gff_keras.models.metadata import as_json, checked_metadata
 from gff_keras.pretrained.imagenet import load_imagenet
 
-_ARGUMENTS = (  # of the constructor, that a network keeps as they are
-    *("num_classes", "context", "fusion", "dfp", "aux_head", "output_stride", "filters"),
-    *("dropout", "aux_loss_weight", "name"),
-)
+# Of the constructor, what a network keeps as it is.
+_ARGUMENTS = (
+    "num_classes context fusion dfp aux_head output_stride filters dropout aux_loss_weight name"
+).split()
 
 
 @keras.saving.register_keras_serializable(package="gff_keras")
@@ -85,8 +85,7 @@ class GFFNet(keras.Model):
         _layers_of=None,
     ):
         checks.check_arguments(num_classes, context, fusion, dfp, filters, input_shape, weights)
-        checks.check_switches(dfp=dfp, aux_head=aux_head)
-        checks.check_rates(dropout, aux_loss_weight)
+        checks.check_settings(dropout, aux_loss_weight, dfp=dfp, aux_head=aux_head)
         policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).name
 
         # === Layers ===
@@ -134,7 +133,7 @@ class GFFNet(keras.Model):
         self.dropout = dropout
         self.aux_loss_weight = aux_loss_weight
         self.zero_gates = zero_gates
-        self.metadata = metadata or {}
+        self.metadata = {} if metadata is None else metadata
         self._scores = scores
         self.dtype_policy = keras.dtype_policies.get(policy)
         self.autocast = False  # images reach the normalisation layer as they are
@@ -176,12 +175,12 @@ class GFFNet(keras.Model):
         Raises:
             ValueError: the network has no gates.
         """
-        x = self.features(images)
         if self.fusion == "gated_fpn":
+            x = self.features(images)
             y_0 = self.get_layer("context")(x[-1], training=False) if self.context else x[-1]
             return self.get_layer("gated_fpn").gates([*x, y_0])
         checks.check_gated(self.fusion)
-        return self.get_layer("gff").gates(x, self.zero_gates)
+        return self.get_layer("gff").gates(self.features(images), self.zero_gates)
 
     def features(self, images):
         """Return the backbone's features X_1 .. X_L, (B, H_l, W_l, C_l), finest level first."""
@@ -201,7 +200,9 @@ class GFFNet(keras.Model):
         """
         checks.check_gated(self.fusion)
         arguments = {**self._arguments(), "zero_gates": zero}
-        return GFFNet(self.backbone, **arguments, _layers_of=self)
+        network = GFFNet(self.backbone, **arguments, _layers_of=self)
+        network._metadata = as_json(self.metadata, "metadata")
+        return network
 
     def save(self, filepath, *arguments, **options):
         checked_metadata(self.metadata, self.num_classes)  # before Keras empties the file
@@ -243,6 +244,7 @@ class GFFNet(keras.Model):
         return {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             **self._arguments(),
+            **({"metadata": as_json(self.metadata, "metadata")} if self.metadata else {}),
             "trainable": self.trainable,
             "frozen": [path for path, x in self._own_layers().items() if not x.trainable],
         }
@@ -254,17 +256,16 @@ class GFFNet(keras.Model):
             "input_shape": list(self.input_shape[1:]),
             "dtype": self.dtype_policy.name,
             **({"zero_gates": list(self.zero_gates)} if self.zero_gates else {}),
-            **({"metadata": as_json(self.metadata, "metadata")} if self.metadata else {}),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         frozen = config.get("frozen", ())
-        metadata = config.get("metadata", {})  # as it is, also where its label table is damaged
+        metadata = config.get("metadata") or {}
         config = {name: x for name, x in config.items() if name not in ("frozen", "metadata")}
         model = cls(**{**config, "backbone": backbone})
-        model._metadata = metadata
+        model._metadata = as_json(metadata, "metadata")  # also a damaged label table: see gff.load
         for path in frozen:
             model._own_layers()[path].trainable = False
         return model

@@ -59,7 +59,7 @@ def fitting(path, found, own, partial):
 
 
 def in_whole_layers(found, own):
-    """Return the names of the weights that fit, in layers of which all do.
+    """Return the names of the weights that fit, in layers of which all do, on both sides.
 
     A bias is nothing without its kernel, nor a scale without the variance it was trained with.
 
@@ -67,7 +67,7 @@ def in_whole_layers(found, own):
         found: name -> shape of the file's weights.
         own: name -> shape of the network's weights.
     """
-    broken = {_layer(name) for name in own if found.get(name) != own[name]}
+    broken = {_layer(name) for name in {**own, **found} if found.get(name) != own.get(name)}
     return tuple(name for name in own if _layer(name) not in broken)
 
 

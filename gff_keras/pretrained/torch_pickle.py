@@ -17,7 +17,8 @@ _STORAGES = {
     "LongStorage": "i8",
 }
 # What torch.save has needed, in protocols 1 to 5: in 0, whose lists and texts have opcodes of their
-# own, the reference to a storage cannot be written. INST is here for its name, which is refused.
+# own, the reference to a storage cannot be written. INST is here so that its name is refused as
+# others are.
 _OPCODES = """
 PROTO FRAME STOP MARK INST GLOBAL STACK_GLOBAL REDUCE BINPERSID NONE NEWTRUE NEWFALSE
 INT BININT BININT1 BININT2 LONG LONG1 LONG4 BINFLOAT BINSTRING SHORT_BINSTRING

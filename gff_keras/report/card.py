@@ -59,7 +59,7 @@ def gather(path, predictor, labels, evaluation, evaluation_file, repository):
         "backbone": model.backbone.name,
         "num_classes": model.num_classes,
         "image_size": predictor.image_size,
-        "fixed_size": model.input_shape[1:3] if any(model.input_shape[1:3]) else None,
+        "fixed_size": model.input_shape[1:3] if all(model.input_shape[1:3]) else None,
         "parameters": inference,
         "auxiliary_parameters": count_parameters(model) - inference,
         "zero_gates": model.zero_gates,

@@ -45,7 +45,10 @@ def load(source):
             f"{names} names {count} classes, but {path} predicts {model.num_classes}; {remedy} "
             f"{LABELS_FILE}."
         )
-    model.metadata = metadata
+    try:
+        model.metadata = metadata
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return model
 
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from gff_keras.data import LabelSet
 from gff_keras.models.metadata import as_json
+from gff_keras.sharing.source import HUB
 
 LABELS_FILE = "labels.json"
 RECIPE_FILE = "recipe.json"
@@ -54,6 +55,8 @@ def _without_folders(value, is_path):
         return {name: _without_folders(part, is_path) for name, part in value.items()}
     if not isinstance(value, str) or not value:
         return value
+    if repository := HUB.fullmatch(value):  # everybody's
+        return f"hf://{repository[1]}"
     if PureWindowsPath(value).is_absolute():  # of another machine, perhaps
         return PureWindowsPath(value).name
     if is_path or PurePosixPath(value).is_absolute() or value.startswith("~"):

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 MODELS = ("best.keras", "last.keras")  # of a folder, the first that is there
-_HUB = re.compile(r"hf:/{1,2}(.*)")  # a `Path` keeps one slash of two
+HUB = re.compile(r"hf:/{1,2}(.*)")  # a `Path` keeps one slash of two
 _NAME = r"[\w.-]+/[\w.-]+"
 _REPOSITORY = re.compile(rf"({_NAME})(?:@([^/@]+))?(?:/(.+\.keras))?/?", re.ASCII)
-_WEB = re.compile(rf"https?:/+(?:www\.)?huggingface\.co/({_NAME})", re.ASCII)
+_WEB = re.compile(
+    rf"https?:/+(?:www\.)?huggingface\.co/(?!datasets/|spaces/|docs/)({_NAME})", re.ASCII
+)
 
 
 def locate(source):
@@ -23,7 +25,7 @@ def locate(source):
             not installed.
         ConnectionError: the repository cannot be fetched.
     """
-    if repository := _HUB.fullmatch(str(source)):
+    if repository := HUB.fullmatch(str(source)):
         return _from_hub(repository[1])
     if page := _WEB.match(str(source)):
         raise ValueError(f"{source} is a page; give the repository, hf://{page[1]}.")
@@ -32,7 +34,7 @@ def locate(source):
 
 
 def check_repository(name):
-    """Raise ValueError unless the name can be a repository's on the hub, USER/NAME."""
+    """Raise ValueError unless the name looks like a repository's on the hub, USER/NAME."""
     if not re.fullmatch(_NAME, name, re.ASCII):
         raise ValueError(f"{name!r} is no name of a repository; give USER/NAME.")
 
@@ -45,7 +47,7 @@ def beside(path, source, name):
         source: what it was located by; for a hub's repository it is the current folder.
         name: of the file.
     """
-    return Path(name) if _HUB.fullmatch(str(source)) else path.with_name(name)
+    return Path(name) if HUB.fullmatch(str(source)) else path.with_name(name)
 
 
 def _model_in(folder, shown):

@@ -65,7 +65,7 @@ class Recipe:
     PyTorch (.pth, .pt, .tar, .safetensors) or keras.applications (.h5); folded weights (.npz);
     random if None."""
     partial: bool = False
-    """Let what the weights do not hold, or in another shape, stay random, and list it."""
+    """Let layers that the weights do not hold whole stay random, and list them."""
     frozen_stages: int = 0
     """Stages of the backbone that stay as they are: 1 is the stem, 5 the whole backbone."""
     freeze_bn: Literal["backbone", "all"] | None = None

@@ -12,6 +12,11 @@ from gff_keras.pretrained.torch_names import load_torch
 from gff_keras.sharing import load_model, locate
 
 CALIBRATION_BATCHES = 32
+_GIVE = (
+    "give weights as 'imagenet', as the .keras file of a GFFNet, its folder or hf://USER/NAME, as a "
+    f"file of PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
+    "folded .npz."
+)
 
 
 def load_weights(model, path, batches=None, *, partial=False):
@@ -33,7 +38,8 @@ def load_weights(model, path, batches=None, *, partial=False):
         `LoadReport`.
 
     Raises:
-        FileNotFoundError: no such file; OSError: ImageNet weights cannot be fetched.
+        FileNotFoundError: no such file or repository.
+        OSError: ImageNet weights cannot be fetched; ConnectionError: a repository cannot be.
         ValueError: the file is of another kind, nothing in it fits or, without `partial`, not all;
             lists name and shape on both sides. Nothing was changed then.
     """
@@ -53,11 +59,9 @@ def load_weights(model, path, batches=None, *, partial=False):
     elif path.suffix in torch_file.SUFFIXES:
         report = load_torch(model, path, partial)
     else:
-        raise ValueError(
-            f"{path}: give weights as 'imagenet', as the .keras file of a GFFNet, as a file of "
-            f"PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
-            "folded .npz."
-        )
+        if not path.exists() and not path.suffix:
+            raise FileNotFoundError(f"{path} does not exist; {_GIVE}")
+        raise ValueError(f"{path}: {_GIVE}")
     normalize.assign()  # torchvision's mean
     if path.suffix == ".npz" and batches is not None:
         images = (normalize(images) for images, _ in batches.take(CALIBRATION_BATCHES))

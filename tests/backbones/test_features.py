@@ -136,9 +136,11 @@ def test_what_is_no_backbone():
         message = f"context='{context}' needs at least {least} channels .* which have 1; "
         with pytest.raises(ValueError, match=message):
             GFFNet(tiny, 3, context=context)
-    depth = keras.Input((None, None, 4))
-    with pytest.raises(ValueError, match=r"takes \(None, None, 4\), not RGB"):
-        GFFNet(keras.Model(depth, [Conv2D(4, 3, s, padding="same")(depth) for s in (2, 4)]), 3)
+    for shape in ((None, None, 4), (10,), (8, 8, 8, 3)):
+        x = keras.Input(shape)
+        shown = re.escape(str((None, *shape)))
+        with pytest.raises(ValueError, match=rf"takes {shown}, not RGB images \(B, H, W, 3\)"):
+            GFFNet(keras.Model(x, [x, 2 * x]), 3)
     inputs = [keras.Input((None, None, 3), name=name) for name in ("left", "right")]
     with pytest.raises(ValueError, match="has 2 inputs"):
         as_backbone(keras.Model(inputs, [Conv2D(3, 1)(x) for x in inputs]))
@@ -153,7 +155,7 @@ def test_sizes_count_that_the_model_is_built_for():
     for asked in ((None, None, 3), (64, None, 3)):  # what is left open is the backbone's
         model = GFFNet(backbone, 3, filters=4, input_shape=asked)
         assert model.input_shape == (None, 64, 96, 3)
-    with pytest.raises(ValueError, match=r"input_shape=\(64, 64, 3\): .* takes \(64, 96, 3\); lea"):
+    with pytest.raises(ValueError, match=r"input_shape=\(64, 64, 3\): .* images of 64x96; leave"):
         GFFNet(backbone, 3, input_shape=(64, 64, 3))
     pooled = keras.layers.AveragePooling2D(2)(maps[-1])  # rounds down
     assert as_backbone(keras.Model(images, [*maps, pooled]))

@@ -75,9 +75,9 @@ def test_a_backbone_of_depthwise_and_dense_kernels():
 
 
 def test_names_of_a_backbone_are_no_part_of_others():
-    """A backbone called "c" is not everything that begins with c."""
+    """A backbone called "c" is not everything that begins with c, one called "conv" no other."""
     counts = []
-    for name in ("trunk", "c"):
+    for name in ("trunk", "c", "conv"):
         images = x = keras.Input((None, None, 3))
         maps = []
         for filters, strides in ((4, 4), (6, 2)):
@@ -85,7 +85,7 @@ def test_names_of_a_backbone_are_no_part_of_others():
             maps.append(x)
         network = GFFNet(keras.Model(images, maps, name=name), 3, filters=4)
         counts.append({block.name: block.computed for block in complexity(network, SIZE)})
-    assert counts[0] == counts[1]
+    assert counts[0] == counts[1] == counts[2]
     assert counts[0]["backbone"] == 2 * 9 * (9 * 12 * 3 * 4 + 5 * 6 * 4 * 6)
     assert counts[0]["context"] > 0 and counts[0]["classifier"] > 0
 

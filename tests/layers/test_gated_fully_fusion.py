@@ -103,7 +103,7 @@ def test_refuses_what_is_no_pyramid(rng):
         GatedFullyFusion(4)(features(rng)[::-1])
 
 
-@pytest.mark.parametrize("zero", [(5,), (0,), 1, "1", (True, 2.5)])
+@pytest.mark.parametrize("zero", [(5,), (0,), 7, "1", [True], [1, 2.5]])
 def test_levels_to_close_must_be_there(rng, zero):
-    with pytest.raises(ValueError, match=r"must list levels, 1 \(the finest\) to 4"):
+    with pytest.raises(ValueError, match=r"is no gate; list numbers in 1..4, 1 for G1"):
         GatedFullyFusion(4)(features(rng), zero=zero)

@@ -134,9 +134,10 @@ def test_a_file_alone_and_names_of_anybody(tiny_model, tmp_path):
     card = model_card(tmp_path / "m.keras")
     assert "carries no label table" in card and "model.labels" not in card
     assert [row[1] for row in parts(card)[1]["Classes"]] == ["class 0", "class 1", "class 2"]
-    tiny_model(input_shape=(None, 40, 3)).save(tmp_path / "m.keras")
+    tiny_model(input_shape=(24, 40, 3)).save(tmp_path / "m.keras")
     card = model_card(tmp_path / "m.keras")
-    assert "any size" not in card and "takes images of any×40 (height × width) alone" in card
+    assert "any size" not in card and "takes images of 24×40 (height × width) alone" in card
+    assert "--out predictions --image_size 24 40\n" in card
 
 
 @pytest.mark.parametrize("words", ["a\nb", "_x_", "a_b", "`c`", "[l](http://x)", "# h", "a\\|b"])

@@ -73,6 +73,7 @@ def test_no_path_of_this_machine_is_inside(tiny_recipe, trained, run_folder, tmp
         ("weights", "imagenet", "imagenet"),
         ("weights", None, None),
         ("weights", "", ""),
+        ("weights", "hf:/user/name", "hf://user/name"),
         ("mine", {"deep": {"in": "/home/me/x"}}, {"deep": {"in": "x"}}),
         ("mine", "/home/me/x", "x"),
         ("mine", ["~/x", 1, "a/b"], ["x", 1, "a/b"]),
@@ -136,6 +137,32 @@ def test_labels_of_another_number_of_classes(run_folder, tiny_model, tmp_path):
 def test_a_damaged_label_table_inside(tiny_model, tmp_path, table):
     save_unchecked(tiny_model(), tmp_path / "m.keras", {"labels": table})
     with pytest.raises(ValueError, match=r"m.keras: (a? ?label|'classes' and)"):
+        gff.load(tmp_path / "m.keras")
+
+
+def test_a_damaged_label_table_stops_gff_load_alone(rng, tiny_model, tmp_path):
+    save_unchecked(tiny_model(), tmp_path / "m.keras", {"labels": [1]})
+    x = images(rng)
+    model = keras.saving.load_model(tmp_path / "m.keras")
+    assert model.with_gates([1]).metadata == {"labels": [1]}
+    np.testing.assert_array_equal(model.with_gates([])(x)["logits"], model(x)["logits"])
+
+
+@pytest.mark.parametrize("metadata", [["x"], {"recipe": "x"}])
+def test_damaged_metadata_names_the_file(tiny_model, tmp_path, metadata):
+    config = tiny_model().get_config()
+    model = gff.GFFNet.from_config(config)
+    model._metadata = {"more": "replaced below"}
+    keras.saving.save_model(model, tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as old:
+        files = {name: old.read(name) for name in old.namelist()}
+    written = json.dumps({"more": "replaced below"}).encode()
+    assert written in files["config.json"]
+    files["config.json"] = files["config.json"].replace(written, json.dumps(metadata).encode())
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as new:
+        for name, content in files.items():
+            new.writestr(name, content)
+    with pytest.raises(ValueError, match=r"m.keras(:| cannot be loaded)"):
         gff.load(tmp_path / "m.keras")
 
 

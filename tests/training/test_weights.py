@@ -88,7 +88,7 @@ def test_files_of_another_kind(tiny_model, tmp_path):
     for name in ("w.hdf5", "w.onnx"):
         with pytest.raises(ValueError, match=rf"{name}: give .* \.keras .* \.npz"):
             gff.load_weights(model, tmp_path / name)
-    for name in ("none.keras", "none.npz"):
+    for name in ("none.keras", "none.npz", "folder"):
         with pytest.raises(FileNotFoundError, match=name):
             gff.load_weights(model, tmp_path / name)
 
