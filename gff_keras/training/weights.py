@@ -13,8 +13,8 @@ from gff_keras.sharing import load_model, locate
 
 CALIBRATION_BATCHES = 32
 _GIVE = (
-    "give weights as 'imagenet', as the .keras file of a GFFNet, its folder or hf://USER/NAME, as a "
-    f"file of PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
+    "give weights as 'imagenet', as the .keras file of a GFFNet, its folder or hf://USER/NAME, as "
+    f"a file of PyTorch ({', '.join(torch_file.SUFFIXES)}) or keras.applications (.h5), or as a "
     "folded .npz."
 )
 
