@@ -10,7 +10,7 @@ In the paper's networks five maps are fused: the context map comes after the bac
 import keras
 
 from gff_keras.layers.convolution import ConvBNReLU
-from gff_keras.layers.gates import compute_gates, gate_convs
+from gff_keras.layers.gates import build_all, compute_gates, gate_convs
 from gff_keras.layers.reduction import checked_filters, reduce_all, reductions
 from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
@@ -70,7 +70,8 @@ class GatedFeaturePyramid(keras.layers.Layer):
     def build(self, input_shape):
         self.laterals = reductions(input_shape, self.filters, self.dtype_policy)
         self.smooths = _smooths(input_shape, self.filters, self.dtype_policy)
-        self.gate_convs = gate_convs(input_shape, self.dtype_policy)
+        self.gate_convs = gate_convs(len(input_shape), self.dtype_policy)
+        build_all(self.gate_convs, input_shape)
         self.built = True
 
     def gates(self, features):

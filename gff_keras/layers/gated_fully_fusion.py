@@ -6,7 +6,7 @@ X~_l = (1 + G_l) . X_l + (1 - G_l) . sum_{i != l} G_i . X_i,     G_l = sigmoid(w
 import keras
 from keras import ops
 
-from gff_keras.layers.gates import checked_levels, compute_gates, gate_convs
+from gff_keras.layers.gates import build_all, checked_levels, compute_gates, gate_convs
 from gff_keras.layers.reduction import checked_filters, reduce_all, reductions
 from gff_keras.layers.resizing import resample, spatial_size, sum_resampled
 
@@ -31,8 +31,10 @@ class GatedFullyFusion(keras.layers.Layer):
         self.filters = checked_filters(filters)
 
     def build(self, input_shape):
+        # This order makes the weights that a seed has always made.
+        self.gate_convs = gate_convs(len(input_shape), self.dtype_policy)
         self.reductions = reductions(input_shape, self.filters, self.dtype_policy)
-        self.gate_convs = gate_convs(input_shape, self.dtype_policy)
+        build_all(self.gate_convs, input_shape)
         self.built = True
 
     def gates(self, features, zero=()):

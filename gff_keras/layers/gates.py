@@ -29,12 +29,15 @@ def checked_levels(zero, levels):
     return tuple(sorted({int(level) for level in chosen}))
 
 
-def gate_convs(shapes, dtype):
-    """Build the convolution w_l, b_l of every level."""
-    convs = [Conv2D(1, 1, dtype=dtype, name=f"gate_{level}") for level in range(1, len(shapes) + 1)]
+def gate_convs(levels, dtype):
+    """Return the convolutions w_l, b_l of so many levels, not built yet."""
+    return [Conv2D(1, 1, dtype=dtype, name=f"gate_{level}") for level in range(1, levels + 1)]
+
+
+def build_all(convs, shapes):
+    """Build the convolutions for maps of these shapes."""
     for conv, shape in zip(convs, shapes, strict=True):
         conv.build(shape)
-    return convs
 
 
 def compute_gates(convs, features):
