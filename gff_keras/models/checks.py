@@ -94,9 +94,10 @@ def checked_gates(zero, fusion, levels):
     Raises:
         ValueError: one is no gate of a network of so many levels, or it has none at all.
     """
-    if zero not in ((), []):
+    gates = checked_levels(zero, levels)
+    if gates:
         check_gated(fusion)
-    return checked_levels(zero, levels)
+    return gates
 
 
 def check_loss(loss, uses_aux_head):
